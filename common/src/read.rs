@@ -1,0 +1,119 @@
+//! Questions asked of a region and the form of their answers. An answer is bytes: its head travels in headers, so that a
+//! log is never wrapped, escaped or copied on its way.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::name::{ContainerName, OrderId, RegionCode, Revision};
+
+/// The version of the read's form.
+pub const READ_VERSION: u32 = 1;
+
+/// The most bytes of one part of an answer; longer answers go in several messages (`design.md` §5).
+pub const MAX_PART_BYTES: usize = 512 << 10;
+
+/// The most bytes of a log that one answer holds (`wire.md` §3).
+pub const MAX_LOG_BYTES: usize = 1 << 20;
+
+/// The most bytes of a whole answer that the api accepts from a region.
+pub const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// One question about one order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// [`READ_VERSION`].
+    pub version: u32,
+    /// About which order.
+    pub order: OrderId,
+    /// Where it runs.
+    pub region: RegionCode,
+    /// What is asked.
+    pub query: Query,
+}
+
+/// What a read asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Query {
+    /// The log of one container: the answer is the log's own bytes.
+    Log(LogQuery),
+    /// The pod's state: the answer is a [`Status`].
+    Status(StatusQuery),
+}
+
+impl Query {
+    /// The last token of the read's subject.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Log(_) => "log",
+            Self::Status(_) => "status",
+        }
+    }
+}
+
+/// Which part of which log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogQuery {
+    /// The container; none = the pod's only one.
+    pub container: Option<ContainerName>,
+    /// Only the last lines, counted.
+    pub tail_lines: Option<u32>,
+    /// Only what is younger than this many seconds.
+    pub since_seconds: Option<u32>,
+    /// The log of the container before its last restart.
+    pub previous: bool,
+    /// Whether each line begins with its time (RFC 3339).
+    pub timestamps: bool,
+}
+
+/// Asks for the pod's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusQuery {
+    /// The order's newest accepted revision: tells a fresh pod from one that is about to be replaced.
+    pub revision: Revision,
+}
+
+/// The pod's state as Kubernetes prints it: nothing renamed, nothing dropped (`wire.md` §3).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The pod's name; the Deployment's while there is no pod.
+    pub name: String,
+    /// The pod's `status`; `{}` while there is no pod.
+    pub pod_status: Box<RawValue>,
+    /// The pod's `spec`, or the Deployment's template's.
+    pub pod_spec: Box<RawValue>,
+    /// The pod's annotations, or the template's.
+    pub annotations: Box<RawValue>,
+    /// When the worker last heard of this from the cluster, RFC 3339.
+    pub observed_at: String,
+    /// Whether a newer revision was accepted than the one shown.
+    pub stale: bool,
+}
+
+/// How the worker answers, told by the header `Vkube-Answer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// The body is what was asked for.
+    Ok,
+    /// The body is a [`Failure`](crate::failure::Failure) in JSON.
+    Failure,
+}
+
+impl AnswerKind {
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failure => "failure",
+        }
+    }
+
+    /// Reads the header's value.
+    pub fn from_header(text: &str) -> Option<Self> {
+        [Self::Ok, Self::Failure].into_iter().find(|kind| kind.as_str() == text)
+    }
+}

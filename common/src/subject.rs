@@ -1,0 +1,116 @@
+//! Every subject, key and header of the product, spelled once. Tokens come from checked names only, so no text of a
+//! customer can widen a subject.
+
+use crate::job::Verb;
+use crate::name::{Instance, JobId, RegionCode};
+use crate::port::{HostPort, PortKey};
+use crate::read::Query;
+
+/// Header: where the answer of a job or read goes. (JetStream uses the reply field itself.)
+pub const HEADER_REPLY: &str = "Vkube-Reply";
+/// Header of a read: past this time (RFC 3339) nobody waits for the answer.
+pub const HEADER_NOT_AFTER: &str = "Vkube-Not-After";
+/// Header of an answer: [`AnswerKind`](crate::read::AnswerKind).
+pub const HEADER_ANSWER: &str = "Vkube-Answer";
+/// Header of an answer in several messages: which part this is, from 0.
+pub const HEADER_PART: &str = "Vkube-Part";
+/// Header of an answer in several messages: how many parts there are.
+pub const HEADER_PARTS: &str = "Vkube-Parts";
+
+/// The subject of a region's jobs of one verb.
+pub fn job(region: &RegionCode, verb: Verb) -> String {
+    format!("vkube.jobs.{region}.{}", verb.as_str())
+}
+
+/// All jobs of a region.
+pub fn jobs(region: &RegionCode) -> String {
+    format!("vkube.jobs.{region}.*")
+}
+
+/// The subject of a region's reads of one kind.
+pub fn read(region: &RegionCode, query: &Query) -> String {
+    format!("vkube.reads.{region}.{}", query.verb())
+}
+
+/// All reads of a region.
+pub fn reads(region: &RegionCode) -> String {
+    format!("vkube.reads.{region}.*")
+}
+
+/// Where the one result of a job is published.
+pub fn result(region: &RegionCode, job: JobId) -> String {
+    format!("vkube.results.{region}.{job}")
+}
+
+/// All results of all regions.
+pub fn results() -> String {
+    "vkube.results.*.*".to_owned()
+}
+
+/// The prefix of everything that is sent to one api instance, for its one subscription `<prefix>.>`.
+pub fn inbox_prefix(instance: &Instance) -> String {
+    format!("_INBOX.{instance}")
+}
+
+/// Where the answer to one job or read goes.
+pub fn inbox(instance: &Instance, token: JobId) -> String {
+    format!("{}.{token}", inbox_prefix(instance))
+}
+
+/// The token at the end of an inbox of ours.
+pub fn inbox_token(subject: &str) -> Option<JobId> {
+    subject.rsplit('.').next()?.parse().ok()
+}
+
+/// The prefix of the inboxes that a region's workers use for their own requests.
+pub fn worker_inbox_prefix(region: &RegionCode) -> String {
+    format!("_INBOX_{region}")
+}
+
+/// The ledger's key of one port.
+pub fn port_key(region: &RegionCode, host: HostPort) -> String {
+    PortKey { region: region.clone(), host }.to_string()
+}
+
+/// The key under which a region's workers tell which ports they see in use.
+pub fn observed_key(region: &RegionCode) -> String {
+    format!("{region}.observed")
+}
+
+/// The region of an observed key, if it is one.
+pub fn region_of_observed_key(key: &str) -> Option<RegionCode> {
+    key.strip_suffix(".observed")?.parse().ok()
+}
+
+/// The presence key of one worker.
+pub fn presence_key(region: &RegionCode, worker: &Instance) -> String {
+    format!("{region}.{worker}")
+}
+
+/// The region and worker of a presence key.
+pub fn parse_presence_key(key: &str) -> Option<(RegionCode, Instance)> {
+    let (region, worker) = key.split_once('.')?;
+    Some((region.parse().ok()?, worker.parse().ok()?))
+}
+
+/// The subject behind a key of a bucket.
+pub fn bucket_subject(bucket: &str, key: &str) -> String {
+    format!("$KV.{bucket}.{key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_and_keys_read_back() {
+        let region: RegionCode = "north-america".parse().unwrap();
+        let instance = Instance::unique("api");
+        let token = JobId::new();
+        assert_eq!(inbox_token(&inbox(&instance, token)), Some(token));
+        assert_eq!(parse_presence_key(&presence_key(&region, &instance)), Some((region.clone(), instance)));
+        assert_eq!(region_of_observed_key(&observed_key(&region)), Some(region.clone()));
+        assert_eq!(region_of_observed_key("ausrine.tcp.80"), None);
+        assert_eq!(job(&region, Verb::Deploy), "vkube.jobs.north-america.deploy");
+    }
+}

@@ -1,0 +1,180 @@
+//! Logs as lines, and the trace context that crosses NATS in the header `traceparent` (W3C Trace Context).
+
+use std::error::Error;
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+
+use async_nats::HeaderMap;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::settings::{Reader, Setting};
+
+/// How lines are written.
+pub const LOG_FORMAT: Setting = Setting::new("VKUBE_LOG_FORMAT", "json", "How log lines are written: json or text.");
+/// Which lines are written.
+pub const LOG_LEVEL: Setting = Setting::new(
+    "VKUBE_LOG_LEVEL",
+    "info",
+    "Which log lines are written: error, warn, info, debug, trace, or directives such as info,api=debug.",
+);
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("must be json or text"),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug)]
+pub struct TelemetrySettings {
+    format: LogFormat,
+    level: EnvFilter,
+}
+
+impl TelemetrySettings {
+    /// The settings of this group, for a binary's table.
+    pub const ALL: [Setting; 2] = [LOG_FORMAT, LOG_LEVEL];
+
+    /// Reads the group.
+    pub fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let format = read.required(&LOG_FORMAT);
+        let level = read.required_with(&LOG_LEVEL, |text| EnvFilter::try_new(text));
+        Some(Self { format: format?, level: level? })
+    }
+}
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+/// When it was started before.
+pub fn start(settings: TelemetrySettings) -> Result<(), tracing_subscriber::util::TryInitError> {
+    // Spans get their ids from a tracer; nothing exports them.
+    let tracer = SdkTracerProvider::builder().build().tracer("vkube");
+    let lines = match settings.format {
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr).boxed()
+        }
+    };
+    let spans = tracing_opentelemetry::layer().with_tracer(tracer);
+    tracing_subscriber::registry().with(settings.level).with(lines).with(spans).try_init()
+}
+
+/// An error and all its causes, on one line: `what failed: why: why that`. A log line that shows an error shows this.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Puts the current span's context into the headers of a message that goes out.
+pub fn inject(headers: &mut HeaderMap) {
+    let context = Span::current().context();
+    TraceContextPropagator::new().inject_context(&context, &mut Outgoing(headers));
+}
+
+/// Makes a span continue the trace that a received message belongs to. Headers without a valid context change nothing.
+pub fn continue_trace(span: &Span, headers: Option<&HeaderMap>) {
+    if let Some(headers) = headers {
+        let context = TraceContextPropagator::new().extract(&Incoming(headers));
+        // Fails only where no tracer is installed, as in unit tests.
+        let _ = span.set_parent(context);
+    }
+}
+
+/// The trace that a span belongs to, in 32 hex digits; for log lines and error answers.
+pub fn trace_id(span: &Span) -> String {
+    span.context().span().span_context().trace_id().to_string()
+}
+
+/// Headers to write the context into.
+struct Outgoing<'a>(&'a mut HeaderMap);
+
+impl Injector for Outgoing<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if !value.is_empty() {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+/// Headers to read the context from.
+struct Incoming<'a>(&'a HeaderMap);
+
+impl Extractor for Incoming<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(async_nats::HeaderValue::as_str)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no order")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_chain_shows_every_cause() {
+        let error = Outer(std::io::Error::other("disk full"));
+        assert_eq!(Chain(&error).to_string(), "no order: disk full");
+    }
+
+    #[test]
+    fn a_trace_crosses_in_a_header() {
+        let subscriber = tracing_subscriber::registry()
+            .with(tracing_opentelemetry::layer().with_tracer(SdkTracerProvider::builder().build().tracer("test")));
+        tracing::subscriber::with_default(subscriber, || {
+            let sent = tracing::info_span!("sent");
+            let mut headers = HeaderMap::new();
+            sent.in_scope(|| inject(&mut headers));
+            let received = tracing::info_span!("received");
+            continue_trace(&received, Some(&headers));
+            assert_eq!(trace_id(&received), trace_id(&sent));
+            assert!(headers.get("traceparent").is_some());
+        });
+    }
+}
