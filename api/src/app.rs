@@ -1,0 +1,108 @@
+//! The product: one file a use case. It knows neither HTTP nor NATS subjects; front ends call it, and it calls the record
+//! ([`crate::store`]), the broker ([`crate::bus`]) and the registries ([`crate::registry`]).
+
+pub mod abort;
+pub mod deploy;
+pub mod error;
+pub mod image;
+pub mod job;
+pub mod json;
+pub mod order;
+pub mod order_request;
+pub mod pod_request;
+pub mod ports;
+pub mod read;
+pub mod record;
+pub mod relay;
+mod reservation;
+pub mod secret;
+pub mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::name::JobId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::Bus;
+use crate::registry::Registry;
+use crate::store::Store;
+use secret::Secrets;
+
+/// How long things may take.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// How long a change waits for its region unless the client says otherwise (`wire.md` §6).
+    pub change_deadline: Duration,
+    /// How long a read waits for its region.
+    pub read_deadline: Duration,
+}
+
+/// The longest that a client may ask a change to wait (`wire.md` §6).
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// The most published jobs that wait for their mark; those beyond are left to the relay.
+const MAX_MARKS: usize = 1024;
+
+/// What the core stands on.
+pub struct Parts {
+    /// The record.
+    pub store: Store,
+    /// The broker.
+    pub bus: Bus,
+    /// The registries.
+    pub registry: Registry,
+    /// What secrets are kept under, and the operators.
+    pub secrets: Secrets,
+    /// Deadlines.
+    pub settings: AppSettings,
+}
+
+/// The application core. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    store: Store,
+    bus: Bus,
+    registry: Registry,
+    secrets: Arc<Secrets>,
+    settings: Arc<AppSettings>,
+    /// Jobs that the broker has, to be marked so.
+    published: mpsc::Sender<JobId>,
+    shutdown: CancellationToken,
+}
+
+impl App {
+    /// A core over these parts, and its background work among `tasks` until `stop`. From `shutdown` on nobody waits for
+    /// jobs any more.
+    pub fn start(parts: Parts, shutdown: CancellationToken, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        let Parts { store, bus, registry, secrets, settings } = parts;
+        let (published, marks) = mpsc::channel(MAX_MARKS);
+        let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
+        let app = Self { store, bus, registry, secrets, settings, published, shutdown };
+        tasks.spawn(app.clone().record_results(stop.clone()));
+        tasks.spawn(app.clone().record_starts(stop.clone()));
+        tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));
+        tasks.spawn(app.clone().relay(stop.clone()));
+        tasks.spawn(app.clone().sweep(stop.clone()));
+        app
+    }
+
+    /// How long a change waits for its region unless the client says otherwise.
+    pub fn change_deadline(&self) -> Duration {
+        self.settings.change_deadline
+    }
+
+    /// What is not ready, each in a few words; empty = ready.
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut missing: Vec<String> = self.bus.health().not_ready.into_iter().map(str::to_owned).collect();
+        if self.shutdown.is_cancelled() {
+            missing.push("the process is shutting down".to_owned());
+        }
+        if self.store.ping().await.is_err() {
+            missing.push("PostgreSQL does not answer".to_owned());
+        }
+        missing
+    }
+}

@@ -1,0 +1,81 @@
+//! Jobs: shown, listed and waited for.
+
+use common::failure::Reason;
+use common::job::{self, JobResult};
+use common::name::{JobId, Sequence};
+use common::telemetry::Chain;
+use tokio::time::{Duration, Instant};
+
+use super::App;
+use super::deploy::Wait;
+use super::error::AppError;
+use crate::store::Page;
+use crate::store::jobs::Job;
+use crate::store::orders::Order;
+
+/// How often the record is asked for a job that has ended but is not yet recorded.
+const RECORD_POLL: Duration = Duration::from_millis(50);
+
+impl App {
+    /// A job of an order.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`], also for a job of another order.
+    pub async fn job(&self, order: &Order, id: &str) -> Result<Job, AppError> {
+        let job = match id.parse::<JobId>() {
+            Ok(id) => self.store.job(&order.id, id).await?,
+            Err(_) => None,
+        };
+        job.ok_or_else(|| AppError::new(Reason::NotFound, "the order has no job with this id"))
+    }
+
+    /// The order's jobs, newest first.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn jobs(&self, order: &Order, after: Option<Sequence>, limit: usize) -> Result<Page<Job>, AppError> {
+        Ok(self.store.jobs(&order.id, after, limit).await?)
+    }
+
+    /// Waits for the end of a job that another request, maybe to another instance, has made.
+    pub(super) async fn wait_for(&self, job: Job, wait: Wait) -> Result<Job, AppError> {
+        let Wait::For(time) = wait else { return Ok(job) };
+        if job.outcome.is_some() {
+            return Ok(job);
+        }
+        let until = Instant::now() + time;
+        let result = tokio::select! {
+            result = self.bus.wait_result(&job.region, job.id, time) => result,
+            () = self.shutdown.cancelled() => None,
+        };
+        let Some(result) = result else { return Ok(job) };
+        // The record follows within moments; if it does not, the result itself is the answer.
+        while Instant::now() < until {
+            match self.store.job(&job.order, job.id).await? {
+                Some(ended) if ended.outcome.is_some() => return Ok(ended),
+                _ => tokio::time::sleep(RECORD_POLL).await,
+            }
+        }
+        Ok(job.ended(result))
+    }
+
+    /// Publishes an accepted job and waits for its end, if the client wants to. None = it has not ended in time, or this
+    /// instance is shutting down; the relay and the results' consumer see to the rest.
+    pub(super) async fn run(&self, job: &job::Job, wait: Wait) -> Option<JobResult> {
+        tracing::Span::current().record("job.id", tracing::field::display(job.id));
+        let waiter = match wait {
+            Wait::For(deadline) => Some((self.bus.expect_progress(job.id), deadline)),
+            Wait::No => None,
+        };
+        match self.bus.publish_job(job, true).await {
+            // A mark that finds no room is made by the relay, which publishes again under the same id.
+            Ok(()) => drop(self.published.try_send(job.id)),
+            Err(error) => tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay"),
+        }
+        let (mut waiter, deadline) = waiter?;
+        tokio::select! {
+            result = waiter.ended(deadline) => result,
+            () = self.shutdown.cancelled() => None,
+        }
+    }
+}

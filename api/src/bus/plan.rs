@@ -1,0 +1,169 @@
+//! Which entries of the ledger a reservation or a settlement changes. Pure: from what is there and what is wanted to the
+//! writes, each with the revision it expects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::ledger::PortState;
+use common::name::{JobId, OrderId, Sequence};
+use common::port::HostPort;
+use jiff::Timestamp;
+
+use super::ports::{Entry, Slot};
+
+/// A reservation whose job is unknown is another request's, under way, until it is this old.
+pub(super) const RESERVATION_YOUNG: Duration = Duration::from_mins(1);
+
+/// What PostgreSQL says that one order holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The ports of the deployed revision, and the sequence of the job that deployed it. None: nothing is deployed.
+    pub bound: Option<(Sequence, BTreeSet<HostPort>)>,
+    /// The jobs that have not ended, and the ports that each wants.
+    pub pending: Vec<(JobId, BTreeSet<HostPort>)>,
+    /// A job that has ended: what only it had reserved is freed at once, however young.
+    pub ended: Option<JobId>,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) host: HostPort,
+    pub(super) expected: u64,
+    /// None: the key is deleted.
+    pub(super) state: Option<PortState>,
+}
+
+/// The ports of somebody else, or what is to be written.
+pub(super) fn reserve(
+    entries: &BTreeMap<HostPort, Entry>,
+    order: &OrderId,
+    job: JobId,
+    now: Timestamp,
+) -> Result<Vec<Write>, Vec<HostPort>> {
+    let others = entries.iter().filter(|(_, entry)| is_anothers(&entry.slot, order));
+    let others: Vec<_> = others.map(|(host, _)| *host).collect();
+    if !others.is_empty() {
+        return Err(others);
+    }
+    let writes = entries.iter().filter(|(_, entry)| match &entry.slot {
+        Slot::Held(PortState::Bound { .. }) => false,
+        Slot::Held(PortState::Reserved { job: holder, .. }) => *holder != job,
+        Slot::Held(PortState::Cooling { .. }) | Slot::Free | Slot::Unreadable => true,
+    });
+    let state = PortState::Reserved { order: order.clone(), job, since: now };
+    Ok(writes
+        .map(|(host, entry)| Write { host: *host, expected: entry.revision, state: Some(state.clone()) })
+        .collect())
+}
+
+/// What makes an order's entries equal to what is desired; and the ports that it should have and somebody else has.
+pub(super) fn settle(
+    entries: &BTreeMap<HostPort, Entry>,
+    order: &OrderId,
+    desired: &Desired,
+    now: Timestamp,
+    cooling: Duration,
+) -> (Vec<Write>, Vec<HostPort>) {
+    let mut writes = Vec::new();
+    let mut conflicts = Vec::new();
+    for (&host, entry) in entries {
+        if is_anothers(&entry.slot, order) {
+            if desired.wants(host) {
+                conflicts.push(host);
+            }
+            continue;
+        }
+        match target(entry, host, order, desired, now, cooling) {
+            Target::Leave => {}
+            Target::Free => writes.push(Write { host, expected: entry.revision, state: None }),
+            Target::Become(state) => writes.push(Write { host, expected: entry.revision, state: Some(state) }),
+        }
+    }
+    (writes, conflicts)
+}
+
+/// What is to become of an entry.
+enum Target {
+    Leave,
+    Free,
+    Become(PortState),
+}
+
+fn target(
+    entry: &Entry,
+    host: HostPort,
+    order: &OrderId,
+    desired: &Desired,
+    now: Timestamp,
+    cooling: Duration,
+) -> Target {
+    let reserved = |job| PortState::Reserved { order: order.clone(), job, since: now };
+    let bound = |sequence| PortState::Bound { order: order.clone(), sequence, since: now };
+    let (pending, deployed) = (desired.pending_job(host), desired.deployed(host));
+    match &entry.slot {
+        Slot::Held(PortState::Bound { .. }) if pending.is_none() && deployed.is_none() => {
+            Target::Become(PortState::Cooling { order: order.clone(), until: later(now, cooling) })
+        }
+        Slot::Held(PortState::Bound { .. }) | Slot::Unreadable => Target::Leave,
+        Slot::Held(PortState::Reserved { job, since, .. }) => {
+            if desired.is_pending(*job, host) {
+                return Target::Leave;
+            }
+            match (pending, deployed) {
+                (Some(job), _) => Target::Become(reserved(job)),
+                (None, Some(sequence)) => Target::Become(bound(sequence)),
+                (None, None) if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => Target::Free,
+                (None, None) => Target::Leave,
+            }
+        }
+        Slot::Held(PortState::Cooling { .. }) | Slot::Free => match (pending, deployed) {
+            // First what is deployed: if the pending job fails, the port cools rather than being free at once.
+            (_, Some(sequence)) => Target::Become(bound(sequence)),
+            (Some(job), None) => Target::Become(reserved(job)),
+            (None, None) => Target::Leave,
+        },
+    }
+}
+
+impl Desired {
+    /// Every port that the order should have.
+    pub(super) fn ports(&self) -> BTreeSet<HostPort> {
+        let bound = self.bound.iter().flat_map(|(_, ports)| ports);
+        bound.chain(self.pending.iter().flat_map(|(_, ports)| ports)).copied().collect()
+    }
+
+    fn wants(&self, host: HostPort) -> bool {
+        self.pending_job(host).is_some() || self.deployed(host).is_some()
+    }
+
+    fn pending_job(&self, host: HostPort) -> Option<JobId> {
+        self.pending.iter().rev().find(|(_, ports)| ports.contains(&host)).map(|(job, _)| *job)
+    }
+
+    fn is_pending(&self, job: JobId, host: HostPort) -> bool {
+        self.pending.iter().any(|(pending, ports)| *pending == job && ports.contains(&host))
+    }
+
+    fn deployed(&self, host: HostPort) -> Option<Sequence> {
+        self.bound.as_ref().filter(|(_, ports)| ports.contains(&host)).map(|(sequence, _)| *sequence)
+    }
+
+    /// Whether PostgreSQL has said all that there is to say of the job.
+    fn knows(&self, job: JobId) -> bool {
+        self.ended == Some(job) || self.pending.iter().any(|(pending, _)| *pending == job)
+    }
+}
+
+fn is_anothers(slot: &Slot, order: &OrderId) -> bool {
+    match slot {
+        Slot::Free => false,
+        Slot::Held(state) => state.order() != order,
+        Slot::Unreadable => true,
+    }
+}
+
+/// A time after another; the end of time when there is none.
+pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,204 @@
+//! The ends of jobs: consumed by all api instances together, each once, and looked up by whoever waits for one.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::{AckKind, Message};
+use common::job::JobResult;
+use common::name::{JobId, RegionCode};
+use common::{stream, subject, telemetry};
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::backoff::Backoff;
+use super::error::{BusError, Source};
+use super::link::Link;
+use super::streams::{Streams, timestamp};
+
+/// How many ends are handled at a time.
+const CONCURRENCY: usize = 16;
+/// The longest that one end is handled: less than the broker waits for its acknowledgement.
+const HANDLING_LIMIT: Duration = Duration::from_secs(25);
+/// How long a pull request stands at the server.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// How often the server says that there is nothing to deliver.
+const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+/// The longest before an end that could not be handled comes again.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// How often a waiter looks into the stream itself.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A job's end as the stream delivers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The region whose worker said it. The job must be this region's: a worker can publish for its own only.
+    pub region: RegionCode,
+    /// What it said.
+    pub result: JobResult,
+    /// When the stream took it, by the server's clock.
+    pub published_at: Timestamp,
+    /// How often it was delivered, this time included.
+    pub deliveries: u64,
+}
+
+/// The consumer that all api instances share.
+pub struct ResultsConsumer {
+    pub(super) link: Arc<Link>,
+    pub(super) streams: Arc<Streams>,
+}
+
+impl ResultsConsumer {
+    /// Hands each end to `handler` until `shutdown`, then waits for those in its hands. What it took is not delivered
+    /// again; what it refused comes again later, here or at another instance. A second delivery is possible: the handler
+    /// must be harmless when repeated.
+    pub async fn run<H, F, E>(self, handler: H, shutdown: CancellationToken)
+    where
+        H: Fn(Ended) -> F + Send + Sync,
+        F: Future<Output = Result<(), E>> + Send,
+        E: Error + Send + 'static,
+    {
+        let mut backoff = Backoff::default();
+        let mut handling = FuturesUnordered::new();
+        while !shutdown.is_cancelled() {
+            let Err(error) = self.pull(&handler, &mut handling, &mut backoff, &shutdown).await else { break };
+            let wait = backoff.next();
+            tracing::warn!(error = &*error as &dyn Error, ?wait, "nats: results are pulled anew");
+            self.streams.suspect();
+            let mut pause = std::pin::pin!(time::sleep(wait));
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = &mut pause => break,
+                    Some(()) = handling.next(), if !handling.is_empty() => {}
+                }
+            }
+        }
+        while handling.next().await.is_some() {}
+    }
+
+    /// One stream of messages; ends without error at shutdown only.
+    async fn pull<'h, H, F, E>(
+        &self,
+        handler: &'h H,
+        handling: &mut FuturesUnordered<BoxFuture<'h, ()>>,
+        backoff: &mut Backoff,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Source>
+    where
+        H: Fn(Ended) -> F + Send + Sync,
+        F: Future<Output = Result<(), E>> + Send + 'h,
+        E: Error + Send + 'static,
+    {
+        // Made if it is not there, else only found.
+        let consumer = self.link.context.create_consumer_on_stream(stream::results_consumer(), stream::RESULTS).await?;
+        let pulled = consumer.stream().max_messages_per_batch(CONCURRENCY).expires(PULL_EXPIRES);
+        let mut messages = pulled.heartbeat(PULL_HEARTBEAT).messages().await?;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(()) = handling.next(), if !handling.is_empty() => {}
+                message = messages.next(), if handling.len() < CONCURRENCY => match message {
+                    Some(message) => {
+                        handling.push(handle(message?, handler).boxed());
+                        backoff.reset();
+                    }
+                    None => return Err("the stream of results has ended".into()),
+                }
+            }
+        }
+        // What was delivered and not begun is for other instances, at once.
+        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+            settle(&message, AckKind::Nak(None)).await;
+        }
+        Ok(())
+    }
+}
+
+/// One delivery, from its message to its acknowledgement.
+async fn handle<H, F, E>(message: Message, handler: &H)
+where
+    H: Fn(Ended) -> F,
+    F: Future<Output = Result<(), E>>,
+    E: Error + 'static,
+{
+    let ended = match read(&message) {
+        Ok(ended) => ended,
+        Err(error) => {
+            tracing::error!(subject = %message.subject, %error, "a result cannot be read and is put away");
+            return settle(&message, AckKind::Term).await;
+        }
+    };
+    let (job, deliveries) = (ended.result.id, ended.deliveries);
+    let span = tracing::info_span!("job.result", job = %job);
+    telemetry::continue_trace(&span, message.headers.as_ref());
+    match time::timeout(HANDLING_LIMIT, handler(ended).instrument(span)).await {
+        Ok(Ok(())) => return settle(&message, AckKind::Ack).await,
+        Ok(Err(error)) => {
+            tracing::warn!(%job, error = &error as &dyn Error, "a result will be handled again");
+        }
+        Err(_) => tracing::warn!(%job, "a result took too long and will be handled again"),
+    }
+    let doubled = Duration::from_secs(1 << deliveries.min(5));
+    settle(&message, AckKind::Nak(Some(doubled.min(LONGEST_DELAY)))).await;
+}
+
+/// Tells the broker; what it does not hear comes again.
+async fn settle(message: &Message, kind: AckKind) {
+    let told = match kind {
+        AckKind::Ack => message.double_ack().await,
+        other => message.ack_with(other).await,
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, "the broker was not told about a result");
+    }
+}
+
+fn read(message: &Message) -> Result<Ended, Source> {
+    let result: JobResult = serde_json::from_slice(&message.payload)?;
+    let region: RegionCode = message.subject.rsplit('.').nth(1).unwrap_or_default().parse()?;
+    if *message.subject != *subject::result(&region, result.id) {
+        return Err("it is about another job than its subject".into());
+    }
+    let info = message.info()?;
+    let published_at = timestamp(info.published.unix_timestamp_nanos())?;
+    let deliveries = u64::try_from(info.delivered).unwrap_or(1);
+    Ok(Ended { region, result, published_at, deliveries })
+}
+
+/// Waits for one job's end, whoever published it and whenever: the subscription hears what comes, the look what was there.
+pub(super) async fn wait(
+    link: &Link,
+    region: &RegionCode,
+    job: JobId,
+    within: Duration,
+) -> Result<JobResult, BusError> {
+    let deadline = Instant::now() + within;
+    let subject = subject::result(region, job);
+    let refused = |error: Source| BusError::refused("a result", error);
+    let mut heard = link.client.subscribe(subject.clone()).await.map_err(|error| refused(error.into()))?;
+    let stream = link.context.get_stream_no_info(stream::RESULTS).await.map_err(|error| refused(error.into()))?;
+    while Instant::now() < deadline {
+        match time::timeout_at(deadline, stream.direct_get_last_for_subject(&subject)).await {
+            Ok(Ok(message)) => return serde_json::from_slice(&message.payload).map_err(|error| refused(error.into())),
+            Ok(Err(error)) if error.kind() == DirectGetErrorKind::NotFound => {}
+            // The next look may do better, and the subscription may be quicker.
+            Ok(Err(error)) => tracing::debug!(%job, %error, "a result was not looked up"),
+            Err(_) => break,
+        }
+        let until = deadline.min(Instant::now() + LOOK_EVERY);
+        match time::timeout_at(until, heard.next()).await {
+            Ok(Some(message)) => {
+                return serde_json::from_slice(&message.payload).map_err(|error| refused(error.into()));
+            }
+            Ok(None) => return Err(BusError::Closing),
+            Err(_) => {}
+        }
+    }
+    Err(BusError::Timeout)
+}

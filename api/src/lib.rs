@@ -1,0 +1,13 @@
+//! vkube's front end: REST over an application core that owns PostgreSQL and the port ledger. Modules are listed in the
+//! order in which a request meets them.
+
+pub mod rest;
+
+pub mod app;
+
+pub mod bus;
+pub mod registry;
+pub mod store;
+
+pub mod probe;
+pub mod settings;

@@ -1,0 +1,111 @@
+//! `vkube-api`: reads settings, puts the parts together, serves until SIGTERM.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api::app::secret::Secrets;
+use api::app::{App, Parts};
+use api::bus::Bus;
+use api::registry::Registry;
+use api::settings::{self, Settings};
+use api::store::Store;
+use api::{probe, rest};
+use clap::Command;
+use common::name::Instance;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long the ends of everything but requests may take.
+const FLUSH: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Box::pin(run()).await {
+        Ok(code) => code,
+        Err(error) => {
+            // Before logging has started nobody else would tell.
+            eprintln!("vkube-api: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<ExitCode> {
+    rustls::crypto::ring::default_provider().install_default().ok().context("another TLS provider is installed")?;
+    let matches =
+        common::settings::command("vkube-api", "The front end of vkube: REST, PostgreSQL, ports.", &settings::ALL)
+            .subcommand(Command::new("openapi").about("Prints the OpenAPI document"))
+            .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
+            .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
+            .get_matches();
+    let given = common::settings::given(&matches, &settings::ALL);
+    match matches.subcommand_name() {
+        Some("openapi") => return print(&rest::document()),
+        Some("settings") => return print(&common::settings::table(&settings::ALL)),
+        Some("healthcheck") => {
+            let listen = settings::listen(&given)?;
+            return probe::ready(listen).await.map(|()| ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    serve(Settings::read(&given)?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to the standard output; a reader that is gone is no failure.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    common::telemetry::start(settings.telemetry).context("logging")?;
+    let instance = Instance::unique("api");
+    tracing::info!(%instance, version = env!("CARGO_PKG_VERSION"), "vkube-api starts");
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let tasks = TaskTracker::new();
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = shutdown.cancelled() => {}
+            }
+            tracing::info!("vkube-api shuts down");
+            shutdown.cancel();
+        }
+    });
+
+    let store = Store::new(&settings.postgres).context("PostgreSQL settings")?;
+    store.migrate().await.context("PostgreSQL")?;
+    let bus = Bus::connect(&settings.bus, instance, &tasks, shutdown.clone()).await.context("NATS")?;
+    let registry = Registry::new(settings.registry).context("registry settings")?;
+    let secrets = Secrets::new(settings.secret_key.expose(), &settings.operators);
+    let parts = Parts { store: store.clone(), bus: bus.clone(), registry, secrets, settings: settings.app };
+    let (background, stop) = (TaskTracker::new(), CancellationToken::new());
+    let app = App::start(parts, shutdown.clone(), &background, &stop);
+
+    let routes = rest::routes(app, settings.edge);
+    let served = rest::serve(settings.listen, routes, shutdown.clone(), settings.shutdown_grace).await;
+    shutdown.cancel();
+    stop.cancel();
+    background.close();
+    tasks.close();
+    let flush = async {
+        background.wait().await;
+        bus.drain().await;
+        tasks.wait().await;
+    };
+    if tokio::time::timeout(FLUSH, flush).await.is_err() {
+        tracing::warn!("some tasks did not end in time");
+    }
+    store.close();
+    served.with_context(|| format!("cannot listen on {}", settings.listen))
+}

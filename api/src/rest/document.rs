@@ -1,0 +1,114 @@
+//! The OpenAPI document: generated from the calls, with the guide's own examples where a type cannot carry them.
+
+use poem_openapi::{OpenApi, OpenApiService};
+use serde_json::{Value, json};
+
+use super::{GUIDE, PREFIX, admin, job};
+
+/// Every call, as the document describes them.
+pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
+    OpenApiService::new((GUIDE, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
+        .description(
+            "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \
+             public ports that they chose.\n\nEvery failure, of every call, is \
+             `{\"error\":{\"code\",\"message\",...}}`; no success has a top-level `error`.",
+        )
+        .server(PREFIX)
+}
+
+/// The document, as it is committed and served.
+pub fn document() -> String {
+    let mut document = parsed(&service());
+    for (place, example) in examples() {
+        if let Some(media) = document.pointer_mut(place).and_then(Value::as_object_mut) {
+            media.insert("example".to_owned(), example);
+        }
+    }
+    // A value that was parsed a moment ago prints.
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+/// The document of a service, as a value.
+pub(super) fn parsed<T: OpenApi>(service: &OpenApiService<T, ()>) -> Value {
+    serde_json::from_str(&service.spec()).unwrap_or_default()
+}
+
+/// The guide's examples of calls whose types cannot carry them: where in the document, and what.
+fn examples() -> [(&'static str, Value); 7] {
+    [
+        (
+            "/paths/~1k8s~1regions/get/responses/200/content/application~1json; charset=utf-8",
+            json!(["region1", "region2", "region3"]),
+        ),
+        ("/paths/~1k8s~1images/get/parameters/0", json!("nginx")),
+        ("/paths/~1k8s~1images/get/parameters/1", json!("stable")),
+        (
+            "/paths/~1k8s~1images/get/responses/400/content/application~1json; charset=utf-8",
+            json!({"error": {"code": 400, "message": "image format not allow.Format: image:tag"}}),
+        ),
+        (
+            "/paths/~1k8s~1images/get/responses/404/content/application~1json; charset=utf-8",
+            json!({"error": {"code": 404, "message": "image does not exist."}}),
+        ),
+        (
+            "/paths/~1k8s~1pod~1log/get/responses/200/content/application~1json; charset=utf-8",
+            json!("/docker-entrypoint.sh: Configuration complete; ready for start up\n"),
+        ),
+        (
+            "/paths/~1k8s~1pod~1status/get/responses/200/content/application~1json; charset=utf-8",
+            json!({
+                "name": "71b60598-e176-4357-95b0-0e75e586363a-c57f44868-s7drh",
+                "podStatus": {
+                    "phase": "Running",
+                    "hostIP": "158.69.246.226",
+                    "containerStatuses": [{
+                        "name": "nginx-test",
+                        "state": {"running": {"startedAt": "2021-05-13T08:37:52Z"}},
+                        "ready": true,
+                        "restartCount": 0,
+                        "image": "docker.io/library/nginx:latest"
+                    }]
+                },
+                "podSpec": {
+                    "containers": [{
+                        "name": "nginx-test",
+                        "image": "nginx",
+                        "ports": [{"hostPort": 2999, "containerPort": 80, "protocol": "TCP"}],
+                        "resources": {"limits": {"memory": "2Gi"}}
+                    }]
+                },
+                "annotations": {"kubernetes.io/egress-bandwidth": "1024M"},
+                "observedAt": "2021-05-13T08:37:53Z",
+                "stale": false,
+                "domains": null
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_the_generated_one() {
+        let committed = include_str!("../../../openapi/openapi.json");
+        assert!(document() == committed, "stale: cargo run -p api -- openapi > openapi/openapi.json");
+    }
+
+    #[test]
+    fn every_example_has_its_place() {
+        let document = parsed(&service());
+        for (place, _) in examples() {
+            assert!(document.pointer(place).is_some(), "{place}");
+        }
+    }
+
+    #[test]
+    fn the_documented_bodies_are_read() {
+        let document = parsed(&service());
+        let example = |name: &str| document.pointer(&format!("/components/schemas/{name}/example")).cloned().unwrap();
+        let order = crate::app::order_request::read(&example("MakeOrder")).unwrap();
+        assert!(crate::app::pod_request::read(&example("Deploy"), &order.purchase).is_ok());
+    }
+}

@@ -1,0 +1,205 @@
+//! Around every route: request id, trace, one log line, limits, and errors in the one shape. Nothing leaves without it.
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use common::failure::Reason;
+use poem::error::MethodNotAllowedError;
+use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::middleware::{CatchPanic, Cors};
+use poem::{Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::allow::Allow;
+use super::error::{raise, render};
+use crate::app::error::AppError;
+
+/// The header that carries a request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The paths of probes, which are answered however much is in work.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// How much of a body that is too large is taken before the connection is closed.
+const MAX_DROPPED_BYTES: u64 = 8 << 20;
+/// How long a client may take to send a body.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The limits of the edge.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeSettings {
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// The most requests in work at once; more are answered 503.
+    pub max_in_flight: usize,
+}
+
+/// Puts the edge around routes. `allow` tells the methods of each path.
+pub(super) fn wrap(
+    routes: impl Endpoint + 'static,
+    allow: Allow,
+    settings: EdgeSettings,
+) -> impl Endpoint<Output = Response> {
+    let cors = Cors::new()
+        .allow_headers(["secret", "idempotency-key", "last-event-id", "content-type", "prefer"])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .expose_headers(["location", "retry-after", "x-request-id"]);
+    let on_panic = |_: Box<dyn Any + Send>| {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.set_data(Panicked);
+        response
+    };
+    let edge = Edge {
+        inner: routes.with(CatchPanic::new().with_handler(on_panic)),
+        allow,
+        max_body_bytes: settings.max_body_bytes,
+        receiving: Semaphore::new(settings.max_in_flight),
+        working: Semaphore::new(settings.max_in_flight),
+    };
+    edge.with(cors).catch_all_error(error_answer)
+}
+
+/// Marks the answer of a handler that panicked.
+#[derive(Clone)]
+struct Panicked;
+
+/// A browser's request that CORS does not allow: it never came to the edge.
+async fn error_answer(error: poem::Error) -> Response {
+    let id = new_id();
+    let response = render(error, &id);
+    tracing::info!(request_id = id, http.response.status_code = response.status().as_u16(), "request refused by CORS");
+    finish(response, &id)
+}
+
+/// Puts on what every answer has.
+fn finish(mut response: Response, id: &str) -> Response {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A new request id.
+fn new_id() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+struct Edge<E> {
+    inner: E,
+    allow: Allow,
+    max_body_bytes: usize,
+    receiving: Semaphore,
+    working: Semaphore,
+}
+
+impl<E: Endpoint> Endpoint for Edge<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let began = Instant::now();
+        let id = new_id();
+        let span = tracing::info_span!(
+            "http.request",
+            request_id = %id,
+            trace_id = tracing::field::Empty,
+            http.request.method = %request.method(),
+            order.id = tracing::field::Empty,
+            job.id = tracing::field::Empty,
+        );
+        continue_trace(&span, &request);
+        span.record("trace_id", common::telemetry::trace_id(&span));
+        let path = request.uri().path().to_owned();
+        let answer = self.answer(request).instrument(span.clone()).await;
+        let _entered = span.entered();
+        let (mut response, pattern) = match answer {
+            Ok(response) => {
+                let pattern = response.data::<PathPattern>().map(|pattern| pattern.0.to_string());
+                (response, pattern)
+            }
+            Err(error) => {
+                let pattern = error.data::<PathPattern>().map(|pattern| pattern.0.to_string());
+                let not_allowed = error.is::<MethodNotAllowedError>();
+                let mut response = render(error, &id);
+                if not_allowed && let Ok(methods) = HeaderValue::from_str(&self.allow.methods(&path)) {
+                    response.headers_mut().insert(header::ALLOW, methods);
+                }
+                (response, pattern)
+            }
+        };
+        if response.data::<Panicked>().is_some() {
+            response = render(raise(AppError::internal("a handler panicked")), &id);
+        }
+        let response = finish(response, &id);
+        let status = response.status();
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let route = pattern.as_deref().unwrap_or("-");
+        // Probes come every few seconds and say nothing when all is well.
+        if PROBES.contains(&route) && status == StatusCode::OK {
+            tracing::debug!(http.route = route, http.response.status_code = status.as_u16(), took_ms, "request");
+        } else {
+            tracing::info!(http.route = route, http.response.status_code = status.as_u16(), took_ms, "request");
+        }
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint> Edge<E> {
+    async fn answer(&self, mut request: Request) -> poem::Result<Response> {
+        if PROBES.contains(&request.uri().path()) {
+            return self.inner.call(request).await.map(IntoResponse::into_response);
+        }
+        let busy = || {
+            let busy = AppError::new(Reason::Overloaded, "too many requests are in work; try again in a moment");
+            raise(busy.retry_after(Duration::from_secs(1)))
+        };
+        // Bodies that come slowly hold up other bodies, but no request that is in work.
+        {
+            let _receiving = self.receiving.try_acquire().map_err(|_| busy())?;
+            self.bound_body(&mut request).await?;
+        }
+        let _working = self.working.try_acquire().map_err(|_| busy())?;
+        self.inner.call(request).await.map(IntoResponse::into_response)
+    }
+
+    /// Reads the body within its limits of size and time, whether or not its length was declared.
+    async fn bound_body(&self, request: &mut Request) -> poem::Result<()> {
+        let body = request.take_body().into_async_read();
+        let read = tokio::time::timeout(BODY_DEADLINE, read_body(body, self.max_body_bytes)).await;
+        let read = read.map_err(|_| AppError::new(Reason::RequestTimeout, "the body did not come in time"));
+        let read = read.and_then(|read| {
+            read.map_err(|_| AppError::new(Reason::InvalidRequest, "the body cannot be read"))?.ok_or_else(|| {
+                let message = format!("the body must have at most {} bytes", self.max_body_bytes);
+                AppError::new(Reason::PayloadTooLarge, message)
+            })
+        });
+        request.set_body(read.map_err(raise)?);
+        Ok(())
+    }
+}
+
+/// Reads a body of at most `max` bytes; None = there is more. Some of what is too much is taken and dropped, as a client
+/// that is still sending when the connection closes never sees the answer.
+async fn read_body(body: impl AsyncRead + Unpin, max: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let most = u64::try_from(max).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    let mut body = body.take(most.saturating_add(1));
+    body.read_to_end(&mut bytes).await?;
+    if bytes.len() <= max {
+        return Ok(Some(bytes));
+    }
+    body.set_limit(MAX_DROPPED_BYTES);
+    tokio::io::copy(&mut body, &mut tokio::io::sink()).await?;
+    Ok(None)
+}
+
+/// Continues the trace that a client began, if its header `traceparent` is well formed.
+fn continue_trace(span: &tracing::Span, request: &Request) {
+    let Some(parent) = request.header("traceparent").filter(|text| text.len() <= 256) else { return };
+    if let Ok(parent) = parent.parse::<async_nats::HeaderValue>() {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("traceparent", parent);
+        common::telemetry::continue_trace(span, Some(&headers));
+    }
+}

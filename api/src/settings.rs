@@ -1,0 +1,325 @@
+//! Every setting of `vkube-api`, with its default: the one place that knows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use common::settings::{Reader, Setting, SettingsError};
+use common::telemetry::TelemetrySettings;
+use secrecy::SecretString;
+
+use crate::app::AppSettings;
+use crate::bus::BusSettings;
+use crate::registry::RegistrySettings;
+use crate::rest::EdgeSettings;
+use crate::store::PostgresSettings;
+
+const HTTP_LISTEN: Setting = Setting::new("VKUBE_HTTP_LISTEN", "127.0.0.1:8080", "Address and port to listen on.");
+const HTTP_MAX_BODY_BYTES: Setting =
+    Setting::new("VKUBE_HTTP_MAX_BODY_BYTES", "262144", "Largest body of a request, in bytes.");
+const HTTP_MAX_IN_FLIGHT: Setting =
+    Setting::new("VKUBE_HTTP_MAX_IN_FLIGHT", "1024", "Most requests in work at once; more are answered 503.");
+const NATS_URL: Setting =
+    Setting::new("VKUBE_NATS_URL", "nats://127.0.0.1:4222", "NATS servers, divided by commas; 2.15 or newer.");
+const NATS_CREDENTIALS_FILE: Setting =
+    Setting::without_default("VKUBE_NATS_CREDENTIALS_FILE", "File with the NATS credentials (.creds).");
+const NATS_REPLICAS: Setting =
+    Setting::new("VKUBE_NATS_REPLICAS", "1", "Copies of each stream in a NATS cluster: 1, 3 or 5.");
+const NATS_CONNECT_TIMEOUT_MS: Setting = Setting::new(
+    "VKUBE_NATS_CONNECT_TIMEOUT_MS",
+    "10000",
+    "Longest wait for NATS at start-up, in milliseconds; then the process ends.",
+);
+const POSTGRES_URL: Setting = Setting::without_default(
+    "VKUBE_POSTGRES_URL",
+    "PostgreSQL as postgres://user:password@host/database, with ?sslmode=require for TLS. Must be set.",
+);
+const POSTGRES_CA_FILE: Setting = Setting::without_default(
+    "VKUBE_POSTGRES_CA_FILE",
+    "CA that signed PostgreSQL's certificate, in PEM; the system's unless set.",
+);
+const POSTGRES_POOL_SIZE: Setting = Setting::new("VKUBE_POSTGRES_POOL_SIZE", "16", "Most connections to PostgreSQL.");
+const POSTGRES_WAIT_TIMEOUT_MS: Setting = Setting::new(
+    "VKUBE_POSTGRES_WAIT_TIMEOUT_MS",
+    "2000",
+    "Longest wait for a connection, in milliseconds; then the answer is 503.",
+);
+const POSTGRES_STATEMENT_TIMEOUT_MS: Setting =
+    Setting::new("VKUBE_POSTGRES_STATEMENT_TIMEOUT_MS", "5000", "Longest run of one statement, in milliseconds.");
+const SECRET_KEY_FILE: Setting = Setting::without_default(
+    "VKUBE_SECRET_KEY_FILE",
+    "File with the key of 32 bytes, in hex, that order secrets are kept under. Must be set.",
+);
+const OPERATOR_TOKENS: Setting = Setting::without_default(
+    "VKUBE_OPERATOR_TOKENS",
+    "Operators as name:token, divided by commas; tokens of 16 characters or more. Without any, /admin answers 404.",
+);
+const REGISTRY_MIRROR: Setting =
+    Setting::without_default("VKUBE_REGISTRY_MIRROR", "Registry, as host:port, that is asked instead of Docker Hub.");
+const REGISTRY_INSECURE_HOSTS: Setting = Setting::without_default(
+    "VKUBE_REGISTRY_INSECURE_HOSTS",
+    "Registries, as host:port divided by commas, that are asked over plain HTTP and may have private addresses.",
+);
+const REGISTRY_TIMEOUT_MS: Setting =
+    Setting::new("VKUBE_REGISTRY_TIMEOUT_MS", "5000", "Longest check of an image, in milliseconds.");
+const CHANGE_DEADLINE_MS: Setting = Setting::new(
+    "VKUBE_CHANGE_DEADLINE_MS",
+    "20000",
+    "How long a change waits for its region before the job is answered instead, in milliseconds.",
+);
+const READ_DEADLINE_MS: Setting =
+    Setting::new("VKUBE_READ_DEADLINE_MS", "10000", "How long a log or status waits for its region, in milliseconds.");
+const PORT_COOLING_MS: Setting = Setting::new(
+    "VKUBE_PORT_COOLING_MS",
+    "60000",
+    "How long a host port that is no longer used stays with its order, in milliseconds.",
+);
+const SHUTDOWN_GRACE_MS: Setting = Setting::new(
+    "VKUBE_SHUTDOWN_GRACE_MS",
+    "20000",
+    "How long requests in work may take to end after SIGTERM, in milliseconds.",
+);
+
+/// The table, in the order of `--help`.
+pub const ALL: [Setting; 23] = [
+    HTTP_LISTEN,
+    HTTP_MAX_BODY_BYTES,
+    HTTP_MAX_IN_FLIGHT,
+    NATS_URL,
+    NATS_CREDENTIALS_FILE,
+    NATS_REPLICAS,
+    NATS_CONNECT_TIMEOUT_MS,
+    POSTGRES_URL,
+    POSTGRES_CA_FILE,
+    POSTGRES_POOL_SIZE,
+    POSTGRES_WAIT_TIMEOUT_MS,
+    POSTGRES_STATEMENT_TIMEOUT_MS,
+    SECRET_KEY_FILE,
+    OPERATOR_TOKENS,
+    REGISTRY_MIRROR,
+    REGISTRY_INSECURE_HOSTS,
+    REGISTRY_TIMEOUT_MS,
+    CHANGE_DEADLINE_MS,
+    READ_DEADLINE_MS,
+    PORT_COOLING_MS,
+    SHUTDOWN_GRACE_MS,
+    TelemetrySettings::ALL[0],
+    TelemetrySettings::ALL[1],
+];
+
+/// All settings, grouped by concern.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Limits of requests.
+    pub edge: EdgeSettings,
+    /// The broker.
+    pub bus: BusSettings,
+    /// The record.
+    pub postgres: PostgresSettings,
+    /// Registries.
+    pub registry: RegistrySettings,
+    /// Deadlines.
+    pub app: AppSettings,
+    /// What order secrets are kept under.
+    pub secret_key: SecretKey,
+    /// Operators: name to token.
+    pub operators: BTreeMap<String, SecretString>,
+    /// How long the end may take.
+    pub shutdown_grace: Duration,
+    /// Logs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// 32 bytes that nobody sees.
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// The bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads a key's file: 64 hex digits, white space around them.
+    fn from_file(path: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("\"{path}\" cannot be read: {error}"))?;
+        let bytes = hex::decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| format!("\"{path}\" must hold 64 hex digits"))
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+/// One operator: `name:token`.
+struct OperatorEntry(String, SecretString);
+
+impl FromStr for OperatorEntry {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, token) = text.split_once(':').ok_or("must be name:token")?;
+        if name.is_empty() || token.len() < 16 {
+            return Err("must have a name, and a token of 16 characters or more");
+        }
+        Ok(Self(name.to_owned(), token.into()))
+    }
+}
+
+impl Settings {
+    /// Settings out of what was given.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, each by name.
+    pub fn read(given: &BTreeMap<&'static str, String>) -> Result<Self, SettingsError> {
+        let mut read = Reader::new(given);
+        let listen = read.required(&HTTP_LISTEN);
+        let max_body_bytes = size(&mut read, &HTTP_MAX_BODY_BYTES, 1024..=900_000);
+        let max_in_flight = size(&mut read, &HTTP_MAX_IN_FLIGHT, 1..=1_000_000);
+        let url = read.required_with(&NATS_URL, nats_url);
+        let credentials_file = read.optional::<PathBuf>(&NATS_CREDENTIALS_FILE);
+        let replicas = size(&mut read, &NATS_REPLICAS, 1..=5);
+        let connect_timeout = read.milliseconds(&NATS_CONNECT_TIMEOUT_MS);
+        let port_cooling = read.milliseconds(&PORT_COOLING_MS);
+        let postgres_url = read.required_with(&POSTGRES_URL, postgres_url);
+        let ca_file = read.optional::<PathBuf>(&POSTGRES_CA_FILE);
+        let pool_size = size(&mut read, &POSTGRES_POOL_SIZE, 1..=1000);
+        let wait_timeout = read.milliseconds(&POSTGRES_WAIT_TIMEOUT_MS);
+        let statement_timeout = read.milliseconds(&POSTGRES_STATEMENT_TIMEOUT_MS);
+        let secret_key = read.required_with(&SECRET_KEY_FILE, SecretKey::from_file);
+        let operators = operators(&mut read);
+        let mirror = read.optional(&REGISTRY_MIRROR);
+        let insecure_hosts: BTreeSet<String> = read.list(&REGISTRY_INSECURE_HOSTS).into_iter().collect();
+        let registry_timeout = read.milliseconds(&REGISTRY_TIMEOUT_MS);
+        let change_deadline = read.milliseconds(&CHANGE_DEADLINE_MS);
+        let read_deadline = read.milliseconds(&READ_DEADLINE_MS);
+        let shutdown_grace = read.milliseconds(&SHUTDOWN_GRACE_MS);
+        let telemetry = TelemetrySettings::read(&mut read);
+        let settings = || {
+            Some(Self {
+                listen: listen?,
+                edge: EdgeSettings { max_body_bytes: max_body_bytes?, max_in_flight: max_in_flight? },
+                bus: BusSettings {
+                    url: url?,
+                    credentials_file,
+                    replicas: replicas?,
+                    connect_timeout: connect_timeout?,
+                    port_cooling: port_cooling?,
+                },
+                postgres: PostgresSettings {
+                    url: postgres_url?,
+                    ca_file,
+                    pool_size: pool_size?,
+                    wait_timeout: wait_timeout?,
+                    statement_timeout: statement_timeout?,
+                },
+                registry: RegistrySettings { mirror, insecure_hosts, timeout: registry_timeout? },
+                app: AppSettings { change_deadline: change_deadline?, read_deadline: read_deadline? },
+                secret_key: secret_key?,
+                operators,
+                shutdown_grace: shutdown_grace?,
+                telemetry: telemetry?,
+            })
+        };
+        let settings = settings();
+        read.finish(settings)
+    }
+}
+
+/// The address to listen on, alone: what the health check needs.
+///
+/// # Errors
+/// When it is wrong.
+pub fn listen(given: &BTreeMap<&'static str, String>) -> Result<SocketAddr, SettingsError> {
+    let mut read = Reader::new(given);
+    let listen = read.required(&HTTP_LISTEN);
+    read.finish(listen)
+}
+
+fn size(read: &mut Reader<'_>, setting: &Setting, bounds: std::ops::RangeInclusive<u64>) -> Option<usize> {
+    read.number(setting, bounds).and_then(|number| usize::try_from(number).ok())
+}
+
+/// NATS servers that the client can use; what is wrong is told without the text, which may hold a password.
+fn nats_url(text: &str) -> Result<String, &'static str> {
+    let valid = text.split(',').all(|server| server.trim().parse::<async_nats::ServerAddr>().is_ok());
+    if valid { Ok(text.to_owned()) } else { Err("must be nats://host:port, several divided by commas") }
+}
+
+/// A URL that PostgreSQL's client can use; what is wrong is told without the URL, which holds a password.
+fn postgres_url(text: &str) -> Result<SecretString, &'static str> {
+    match text.parse::<tokio_postgres::Config>() {
+        Ok(config) if !config.get_hosts().is_empty() => Ok(text.into()),
+        _ => Err("must be postgres://user:password@host/database"),
+    }
+}
+
+/// The operators; a wrong entry is told by its place, as it holds a token.
+fn operators(read: &mut Reader<'_>) -> BTreeMap<String, SecretString> {
+    let entries = read.optional_with(&OPERATOR_TOKENS, |text| {
+        let mut operators = BTreeMap::new();
+        for (index, entry) in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).enumerate() {
+            let entry: OperatorEntry = entry.parse().map_err(|error| format!("entry {} {error}", index + 1))?;
+            if operators.insert(entry.0, entry.1).is_some() {
+                return Err(format!("entry {} has a name that another entry has", index + 1));
+            }
+        }
+        Ok(operators)
+    });
+    entries.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(values: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
+        values.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_wrong_setting_is_told_at_once_and_none_shows_a_secret() {
+        let error = Settings::read(&given(&[
+            ("VKUBE_HTTP_LISTEN", "here"),
+            ("VKUBE_POSTGRES_URL", "postgres://user:hunter2@"),
+            ("VKUBE_OPERATOR_TOKENS", "anna:hunter2"),
+            ("VKUBE_LOG_FORMAT", "xml"),
+        ]))
+        .unwrap_err()
+        .to_string();
+        for name in [
+            "VKUBE_HTTP_LISTEN (--http-listen)",
+            "VKUBE_POSTGRES_URL (--postgres-url)",
+            "VKUBE_SECRET_KEY_FILE (--secret-key-file): is not set",
+            "VKUBE_OPERATOR_TOKENS (--operator-tokens): entry 1 must have a name",
+            "VKUBE_LOG_FORMAT (--log-format): must be json or text",
+        ] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_enough_but_for_what_only_the_operator_knows() {
+        let error = Settings::read(&given(&[])).unwrap_err().to_string();
+        assert!(error.starts_with("2 wrong setting(s)"), "{error}");
+    }
+
+    #[test]
+    fn the_documented_table_is_this_table() {
+        let documented = include_str!("../../docs/SETTINGS.md");
+        assert!(documented.contains(&common::settings::table(&ALL)), "stale: see vkube-api settings");
+    }
+
+    #[test]
+    fn every_setting_is_in_the_table_once() {
+        let names: BTreeSet<&str> = ALL.iter().map(|setting| setting.variable).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

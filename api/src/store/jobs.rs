@@ -1,0 +1,377 @@
+//! Table `jobs`: every change that was accepted, up to its one end.
+
+use std::collections::BTreeSet;
+
+use common::job::{self, Change, Delete, Deploy, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
+use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
+use common::port::HostPort;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
+
+use super::{Page, Store, StoreError, parsed, revisions};
+
+/// A job as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose pod it changes.
+    pub order: OrderId,
+    /// Where.
+    pub region: RegionCode,
+    /// Its place among the order's jobs.
+    pub sequence: Sequence,
+    /// What it does.
+    pub verb: Verb,
+    /// The revision it deploys.
+    pub revision: Option<Revision>,
+    /// How far it is.
+    pub state: JobState,
+    /// Deliveries to workers.
+    pub attempts: u32,
+    /// Its end.
+    pub outcome: Option<Outcome>,
+    /// HMAC of the request that made it, when that had an idempotency key.
+    pub request_digest: Option<Vec<u8>>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When a worker began it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How far a job is (`wire.md` §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Accepted; no worker has begun it.
+    Queued,
+    /// A worker has begun it.
+    Running,
+    /// It did what was asked.
+    Succeeded,
+    /// It did not, and never will.
+    Failed,
+    /// A newer job of the order had begun.
+    Superseded,
+}
+
+impl JobState {
+    const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Superseded];
+
+    fn as_column(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Succeeded,
+            Outcome::Failed(_) | Outcome::Unready(_) => Self::Failed,
+            Outcome::Superseded { .. } => Self::Superseded,
+        }
+    }
+}
+
+impl Job {
+    /// The job as it stands once this result is on record.
+    #[must_use]
+    pub fn ended(self, result: JobResult) -> Self {
+        Self {
+            state: JobState::of(&result.outcome),
+            attempts: result.attempts,
+            started_at: Some(result.started_at),
+            finished_at: Some(result.finished_at),
+            outcome: Some(result.outcome),
+            ..self
+        }
+    }
+}
+
+/// The ports that an order needs, by the record.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// Of the revision that runs, with the sequence of the job that deployed it.
+    pub deployed: Option<(Sequence, BTreeSet<HostPort>)>,
+    /// Of each deploy that has not ended.
+    pub pending: Vec<(JobId, BTreeSet<HostPort>)>,
+}
+
+/// The columns of [`job`], under names that no column of `orders` has.
+pub(super) const COLUMNS: &str = "j.id as job_id, j.order_id as job_order, j.region as job_region, \
+     j.sequence as job_sequence, j.verb, j.revision as job_revision, j.state, j.attempts, j.outcome, \
+     j.request_digest as job_digest, j.created_at as job_created_at, j.started_at, j.finished_at";
+
+/// `until` as the column holds it.
+pub(super) fn until_str(until: Until) -> &'static str {
+    match until {
+        Until::Created => "created",
+        Until::Available => "available",
+    }
+}
+
+/// A counter out of an integer column.
+fn counter<T: TryFrom<u64>>(column: &'static str, number: i32) -> Result<T, StoreError> {
+    let number = parsed(column, u64::try_from(number))?;
+    parsed(column, T::try_from(number))
+}
+
+/// A verb out of its column.
+fn verb(text: &str) -> Result<Verb, StoreError> {
+    Verb::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or(StoreError::Row { column: "verb" })
+}
+
+/// Reads a job out of a row that has [`COLUMNS`].
+pub(super) fn job(row: &Row) -> Result<Job, StoreError> {
+    job_if_any(row)?.ok_or(StoreError::Row { column: "id" })
+}
+
+/// Reads a job out of a row of an outer join.
+pub(super) fn job_if_any(row: &Row) -> Result<Option<Job>, StoreError> {
+    let Some(id) = row.try_get::<_, Option<Uuid>>("job_id")? else { return Ok(None) };
+    let state: &str = row.try_get("state")?;
+    let state = JobState::ALL.into_iter().find(|known| known.as_column() == state);
+    let revision: Option<i32> = row.try_get("job_revision")?;
+    let outcome: Option<Json<Outcome>> = row.try_get("outcome")?;
+    Ok(Some(Job {
+        id: id.into(),
+        order: parsed("order_id", row.try_get::<_, String>("job_order")?.try_into())?,
+        region: parsed("region", row.try_get::<_, String>("job_region")?.try_into())?,
+        sequence: counter("sequence", row.try_get("job_sequence")?)?,
+        verb: verb(row.try_get("verb")?)?,
+        revision: revision.map(|number| counter("revision", number)).transpose()?,
+        state: state.ok_or(StoreError::Row { column: "state" })?,
+        attempts: parsed("attempts", row.try_get::<_, i32>("attempts")?.try_into())?,
+        outcome: outcome.map(|Json(outcome)| outcome),
+        request_digest: row.try_get("job_digest")?,
+        created_at: row.try_get("job_created_at")?,
+        started_at: row.try_get("started_at")?,
+        finished_at: row.try_get("finished_at")?,
+    }))
+}
+
+impl Store {
+    /// A job of an order.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn job(&self, order: &OrderId, id: JobId) -> Result<Option<Job>, StoreError> {
+        let sql = format!("select {COLUMNS} from jobs j where j.id = $2 and j.order_id = $1");
+        self.row(&sql, &[&order.as_str(), &id.as_uuid()]).await?.map(|row| job(&row)).transpose()
+    }
+
+    /// The job that an order's idempotency key names.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn job_by_key(&self, order: &OrderId, key: &str) -> Result<Option<Job>, StoreError> {
+        let sql = format!("select {COLUMNS} from jobs j where j.order_id = $1 and j.idempotency_key = $2");
+        self.row(&sql, &[&order.as_str(), &key]).await?.map(|row| job(&row)).transpose()
+    }
+
+    /// The order's jobs, newest first, older than `after` where given.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn jobs(&self, order: &OrderId, after: Option<Sequence>, limit: usize) -> Result<Page<Job>, StoreError> {
+        let sql = format!(
+            "select {COLUMNS} from jobs j where j.order_id = $1 and j.sequence < $2::bigint \
+             order by j.sequence desc limit $3"
+        );
+        let after = after.and_then(|sequence| i64::try_from(sequence.get()).ok()).unwrap_or(i64::MAX);
+        let limit_and_one = parsed("limit", i64::try_from(limit + 1))?;
+        let rows = self.rows(&sql, &[&order.as_str(), &after, &limit_and_one]).await?;
+        Ok(Page::cut(rows.iter().map(job).collect::<Result<_, _>>()?, limit))
+    }
+
+    /// Notes that the broker has these jobs.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn jobs_published(&self, ids: &[JobId]) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        // Rows are locked in one order, so that instances that mark the same jobs do not wait for each other in a circle.
+        let sql = "with marked as materialized (select id from jobs where id = any($1) order by id for update) \
+                   update jobs j set published_at = now() from marked m where j.id = m.id";
+        self.execute(sql, &[&ids]).await?;
+        Ok(())
+    }
+
+    /// Jobs that were accepted over `age_seconds` ago and that the broker may not have, oldest first, at most `limit` of
+    /// each region.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn jobs_left(&self, age_seconds: f64, limit: i64) -> Result<Vec<job::Job>, StoreError> {
+        let left = "j.published_at is null and j.created_at < now() - make_interval(secs => $1)";
+        self.jobs_to_publish(left, &[&age_seconds, &limit]).await
+    }
+
+    /// Jobs of a region that were published before `before` and have not ended, oldest first: the broker lost them, if its
+    /// streams were made anew then.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn jobs_lost(
+        &self,
+        region: &RegionCode,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<job::Job>, StoreError> {
+        let lost = "j.published_at < $1 and j.region = $3";
+        self.jobs_to_publish(lost, &[&before, &limit, &region.as_str()]).await
+    }
+
+    async fn jobs_to_publish(&self, which: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<job::Job>, StoreError> {
+        let sql = format!(
+            "select j.id, j.order_id, j.region, j.sequence, j.verb, j.revision, j.until, r.pod from ( \
+                 select j.*, row_number() over (partition by j.region order by j.created_at, j.id) as place \
+                 from jobs j where j.finished_at is null and {which} \
+             ) j left join revisions r on r.order_id = j.order_id and r.revision = j.revision \
+             where j.place <= $2 order by j.created_at, j.id"
+        );
+        let rows = self.rows(&sql, values).await?;
+        // One that a newer version of ours wrote stops no other.
+        let readable = |row: &Row| match message(row) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                let job = row.try_get::<_, Uuid>("id").unwrap_or_default();
+                tracing::error!(%job, error = &error as &dyn std::error::Error, "a job on record cannot be read");
+                None
+            }
+        };
+        Ok(rows.iter().filter_map(readable).collect())
+    }
+
+    /// Notes that a worker has begun a job. Comes too late harmlessly.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn job_started(&self, started: &JobStarted) -> Result<(), StoreError> {
+        let sql = "update jobs set state = 'running', attempts = greatest(attempts, $2), \
+                       started_at = coalesce(started_at, $3) \
+                   where id = $1 and finished_at is null";
+        let attempts = i32::try_from(started.attempts).unwrap_or(i32::MAX);
+        self.execute(sql, &[&started.id.as_uuid(), &attempts, &started.started_at]).await?;
+        Ok(())
+    }
+
+    /// Writes a job's end, and what it means for the order: what runs, and since when it is paid for. A deploy that did not
+    /// come up stands in the cluster all the same, so for the order it counts as deployed. Only the first end that its own
+    /// region told counts; any other changes nothing.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn job_ended(&self, region: &RegionCode, result: &JobResult) -> Result<(), StoreError> {
+        // Ends may come in any order: what runs follows the newest job, the paid time any deploy that succeeded.
+        let sql = "with ended as ( \
+                 update jobs set state = $2, outcome = $3, attempts = $4, started_at = $5, finished_at = $6, \
+                     published_at = coalesce(published_at, $6) \
+                 where id = $1 and region = $7 and order_id = $8 and finished_at is null \
+                 returning order_id, verb, revision, sequence, state \
+             ) \
+             update orders o set updated_at = now(), \
+                 deployed_sequence = greatest(o.deployed_sequence, e.sequence), \
+                 deployed_revision = case when coalesce(o.deployed_sequence, 0) < e.sequence \
+                     then e.revision else o.deployed_revision end, \
+                 activated_at = case e.verb when 'deploy' then coalesce(o.activated_at, $6) else o.activated_at end, \
+                 ends_at = case e.verb when 'deploy' \
+                     then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) else o.ends_at end \
+             from ended e \
+             where o.id = e.order_id and (e.state = 'succeeded' or ($9 and e.verb = 'deploy')) \
+             and (coalesce(o.deployed_sequence, 0) < e.sequence or o.activated_at is null)";
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &result.id.as_uuid(),
+            &JobState::of(&result.outcome).as_column(),
+            &Json(&result.outcome),
+            &i32::try_from(result.attempts).unwrap_or(i32::MAX),
+            &result.started_at,
+            &result.finished_at,
+            &region.as_str(),
+            &result.order.as_str(),
+            &matches!(result.outcome, Outcome::Unready(_)),
+        ];
+        self.execute(sql, &values).await?;
+        Ok(())
+    }
+
+    /// The ports that an order needs now.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn holdings(&self, order: &OrderId) -> Result<Holdings, StoreError> {
+        let sql = "select null::uuid as job_id, o.deployed_sequence as sequence, r.pod from orders o \
+                   join revisions r on r.order_id = o.id and r.revision = o.deployed_revision where o.id = $1 \
+                   union all \
+                   select j.id, j.sequence, r.pod from jobs j \
+                   join revisions r on r.order_id = j.order_id and r.revision = j.revision \
+                   where j.order_id = $1 and j.finished_at is null order by sequence";
+        let mut holdings = Holdings::default();
+        for row in self.rows(sql, &[&order.as_str()]).await? {
+            let ports = revisions::pod(row.try_get("pod")?)?.host_ports().collect();
+            match row.try_get::<_, Option<Uuid>>("job_id")? {
+                Some(job) => holdings.pending.push((job.into(), ports)),
+                None => holdings.deployed = Some((counter("sequence", row.try_get("sequence")?)?, ports)),
+            }
+        }
+        Ok(holdings)
+    }
+
+    /// Every order that holds ports, by the record, and where.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn orders_with_ports(&self) -> Result<Vec<(RegionCode, OrderId)>, StoreError> {
+        let sql = "select o.region, o.id from orders o where o.region is not null and (o.deployed_revision is not null \
+                   or exists (select 1 from jobs j where j.order_id = o.id and j.finished_at is null))";
+        let read = |row: &Row| {
+            let region = parsed("region", row.try_get::<_, String>("region")?.try_into())?;
+            Ok((region, parsed("id", row.try_get::<_, String>("id")?.try_into())?))
+        };
+        self.rows(sql, &[]).await?.iter().map(read).collect()
+    }
+
+    /// Forgets idempotency keys that are older than 24 hours (`wire.md` §6).
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn forget_old_keys(&self) -> Result<u64, StoreError> {
+        // What another instance is at is left to it.
+        let sql = "with old as materialized ( \
+                 select id from jobs where idempotency_key is not null and created_at < now() - interval '24 hours' \
+                 for update skip locked \
+             ) \
+             update jobs j set idempotency_key = null, request_digest = null from old o where j.id = o.id";
+        self.execute(sql, &[]).await
+    }
+}
+
+/// Rebuilds what a worker reads out of what is on record.
+fn message(row: &Row) -> Result<job::Job, StoreError> {
+    let change = match verb(row.try_get("verb")?)? {
+        Verb::Delete => Change::Delete(Delete {}),
+        Verb::Deploy => Change::Deploy(Deploy {
+            revision: counter("revision", row.try_get("revision")?)?,
+            until: match row.try_get::<_, Option<&str>>("until")? {
+                Some("available") => Until::Available,
+                _ => Until::Created,
+            },
+            pod: revisions::pod(row.try_get("pod")?)?,
+        }),
+    };
+    Ok(job::Job {
+        version: JOB_VERSION,
+        id: row.try_get::<_, Uuid>("id")?.into(),
+        order: parsed("order_id", row.try_get::<_, String>("order_id")?.try_into())?,
+        region: parsed("region", row.try_get::<_, String>("region")?.try_into())?,
+        sequence: counter("sequence", row.try_get("sequence")?)?,
+        change,
+    })
+}

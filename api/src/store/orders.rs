@@ -1,0 +1,436 @@
+//! Table `orders`: what customers have paid for.
+
+use common::job::Until;
+use common::name::{JobId, OrderId, RegionCode, Revision};
+use common::pod::Storage;
+use common::quantity::Units;
+use jiff::{SignedDuration, Timestamp};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::jobs::{self, Job};
+use super::{Page, Store, StoreError, parsed};
+
+/// How an order gets its host ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortSpecification {
+    /// The customer says which.
+    User,
+    /// The system assigns them from the region's range.
+    Random,
+}
+
+impl PortSpecification {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Random => "random",
+        }
+    }
+}
+
+/// What was bought, by whom and for how long: all that is said of an order when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purchase {
+    /// How much of everything.
+    pub units: Units,
+    /// How it gets its host ports.
+    pub port_specification: PortSpecification,
+    /// Whether it keeps a volume.
+    pub storage: Storage,
+    /// Where it runs; none = where its first deploy says.
+    pub region: Option<RegionCode>,
+    /// How long it runs, in hours, from its first successful deploy on.
+    pub duration_hours: u32,
+    /// What was paid.
+    pub amount: u64,
+    /// The customer's address for letters.
+    pub email: String,
+    /// The customer's wallet.
+    pub address: String,
+    /// The merchant's wallet.
+    pub recipient: String,
+    /// The merchant's name.
+    pub provider: String,
+    /// What the service is called.
+    pub service: String,
+    /// Its id at the market.
+    pub service_id: String,
+    /// Its category's id at the market.
+    pub service_category_id: String,
+    /// The key that made the order at the market.
+    pub public_key: String,
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// What was bought. Its region is filled in by the first accepted deploy.
+    pub purchase: Purchase,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When its paid time began: its first successful deploy.
+    pub activated_at: Option<Timestamp>,
+    /// When its paid time ends.
+    pub ends_at: Option<Timestamp>,
+    /// When it was aborted.
+    pub aborted_at: Option<Timestamp>,
+    /// The number of the newest accepted revision.
+    pub last_revision: Option<Revision>,
+    /// The revision that runs, by the record.
+    pub deployed_revision: Option<Revision>,
+    /// The name of the operator who made it.
+    pub made_by: String,
+}
+
+/// The columns of [`order`], in its order.
+const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
+     o.address, o.recipient, o.provider, o.service, o.service_id, o.service_category_id, o.public_key, o.created_at, \
+     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.deployed_revision, o.made_by";
+
+/// Reads an order out of a row that has [`COLUMNS`].
+fn order(row: &Row) -> Result<Order, StoreError> {
+    let region: Option<String> = row.try_get("region")?;
+    let counted = |column: &'static str| -> Result<Option<Revision>, StoreError> {
+        let number: Option<i32> = row.try_get(column)?;
+        let number = number.filter(|number| *number != 0).map(i64::from);
+        number
+            .map(|n| parsed(column, u64::try_from(n).map_err(drop).and_then(|n| n.try_into().map_err(drop))))
+            .transpose()
+    };
+    Ok(Order {
+        id: parsed("id", row.try_get::<_, String>("id")?.try_into())?,
+        purchase: Purchase {
+            units: parsed(
+                "units",
+                u32::try_from(row.try_get::<_, i32>("units")?).map_err(drop).and_then(|n| n.try_into().map_err(drop)),
+            )?,
+            port_specification: match row.try_get::<_, &str>("port_specification")? {
+                "user" => PortSpecification::User,
+                _ => PortSpecification::Random,
+            },
+            storage: if row.try_get("storage")? { Storage::Persistent } else { Storage::None },
+            region: region.map(|text| parsed("region", text.try_into())).transpose()?,
+            duration_hours: parsed("duration_hours", row.try_get::<_, i32>("duration_hours")?.try_into())?,
+            amount: parsed("amount", row.try_get::<_, i64>("amount")?.try_into())?,
+            email: row.try_get("email")?,
+            address: row.try_get("address")?,
+            recipient: row.try_get("recipient")?,
+            provider: row.try_get("provider")?,
+            service: row.try_get("service")?,
+            service_id: row.try_get("service_id")?,
+            service_category_id: row.try_get("service_category_id")?,
+            public_key: row.try_get("public_key")?,
+        },
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+        activated_at: row.try_get("activated_at")?,
+        ends_at: row.try_get("ends_at")?,
+        aborted_at: row.try_get("aborted_at")?,
+        last_revision: counted("last_revision")?,
+        deployed_revision: counted("deployed_revision")?,
+        made_by: row.try_get("made_by")?,
+    })
+}
+
+/// What to insert for a new order.
+#[derive(Debug)]
+pub struct NewOrder<'a> {
+    /// Its id.
+    pub id: &'a OrderId,
+    /// What was bought.
+    pub purchase: &'a Purchase,
+    /// HMAC of its secret.
+    pub secret_digest: &'a [u8; 32],
+    /// HMAC of the body it is made from: tells a repeated request from another one.
+    pub request_digest: &'a [u8; 32],
+    /// The operator's name.
+    pub made_by: &'a str,
+}
+
+/// What came of making an order.
+#[derive(Debug)]
+pub enum Created {
+    /// It is new.
+    New(Order),
+    /// The same request had made it before.
+    Before(Order),
+    /// Another request had made an order of this id.
+    Taken,
+}
+
+/// One operator's view of the list of orders.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// Only of this region.
+    pub region: Option<RegionCode>,
+    /// Only with exactly this e-mail address.
+    pub email: Option<String>,
+    /// Only in this state.
+    pub status: Option<ServiceStatus>,
+    /// Only older than this order, by time of making and id.
+    pub after: Option<(Timestamp, OrderId)>,
+}
+
+/// Where an order stands in its life (`wire.md` §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceStatus {
+    /// Paid; nothing has been deployed.
+    Pending,
+    /// Something has been deployed.
+    Running,
+    /// The paid time is over.
+    Done,
+    /// The operator ended it.
+    Abort,
+}
+
+impl ServiceStatus {
+    /// Every status there is.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Done, Self::Abort];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "ServicePending",
+            Self::Running => "ServiceRunning",
+            Self::Done => "ServiceDone",
+            Self::Abort => "ServiceAbort",
+        }
+    }
+}
+
+impl Order {
+    /// Where the order stands now.
+    pub fn service_status(&self, now: Timestamp) -> ServiceStatus {
+        match (self.aborted_at, self.ends_at) {
+            (Some(_), _) => ServiceStatus::Abort,
+            (None, None) => ServiceStatus::Pending,
+            (None, Some(end)) if end <= now => ServiceStatus::Done,
+            (None, Some(_)) => ServiceStatus::Running,
+        }
+    }
+}
+
+/// A change to accept: its job, and for a deploy the pod.
+#[derive(Debug)]
+pub struct Acceptance<'a> {
+    /// The order.
+    pub order: &'a OrderId,
+    /// Where the job runs.
+    pub region: &'a RegionCode,
+    /// The job's id.
+    pub job: JobId,
+    /// The client's key and the HMAC of its request.
+    pub idempotency: Option<(&'a str, &'a [u8; 32])>,
+}
+
+/// How old a deploy's id may be when it is accepted: its ports, reserved since, are free for others after a minute.
+const ACCEPTED_WITHIN: SignedDuration = SignedDuration::from_secs(45);
+
+/// What came of accepting a change.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each request, and nearly always the large one")]
+pub enum Accepted {
+    /// The job will reach exactly one result.
+    Yes(Job),
+    /// Another request with the same key was accepted first.
+    KeyTaken,
+    /// The order has ended, or belongs to another region, or the job's id was made too long ago.
+    No,
+}
+
+impl Store {
+    /// Makes an order. Two statements when one of this id is there already.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn create_order(&self, new: &NewOrder<'_>) -> Result<Created, StoreError> {
+        let sql = format!(
+            "insert into orders as o (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
+             region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
+             service_category_id, public_key) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+             on conflict (id) do nothing returning {COLUMNS}"
+        );
+        let purchase = new.purchase;
+        let units = parsed("units", i32::try_from(purchase.units.get()))?;
+        let hours = parsed("duration_hours", i32::try_from(purchase.duration_hours))?;
+        let amount = parsed("amount", i64::try_from(purchase.amount))?;
+        let values: [&(dyn ToSql + Sync); 18] = [
+            &new.id.as_str(),
+            &new.secret_digest.as_slice(),
+            &new.request_digest.as_slice(),
+            &new.made_by,
+            &units,
+            &purchase.port_specification.as_str(),
+            &(purchase.storage == Storage::Persistent),
+            &purchase.region.as_ref().map(RegionCode::as_str),
+            &hours,
+            &amount,
+            &purchase.email,
+            &purchase.address,
+            &purchase.recipient,
+            &purchase.provider,
+            &purchase.service,
+            &purchase.service_id,
+            &purchase.service_category_id,
+            &purchase.public_key,
+        ];
+        if let Some(row) = self.row(&sql, &values).await? {
+            return Ok(Created::New(order(&row)?));
+        }
+        let sql = format!("select {COLUMNS}, o.request_digest from orders o where o.id = $1");
+        let row = self.row(&sql, &[&new.id.as_str()]).await?.ok_or(StoreError::Row { column: "id" })?;
+        let same = row.try_get::<_, &[u8]>("request_digest")? == new.request_digest;
+        Ok(if same { Created::Before(order(&row)?) } else { Created::Taken })
+    }
+
+    /// The order that a secret opens, and with it the job that an idempotency key names.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn order_by_secret(
+        &self,
+        secret_digest: &[u8; 32],
+        idempotency_key: Option<&str>,
+    ) -> Result<Option<(Order, Option<Job>)>, StoreError> {
+        let sql = format!(
+            "select {COLUMNS}, {} from orders o \
+             left join jobs j on j.order_id = o.id and j.idempotency_key = $2 where o.secret_digest = $1",
+            jobs::COLUMNS
+        );
+        let row = self.row(&sql, &[&secret_digest.as_slice(), &idempotency_key]).await?;
+        row.map(|row| Ok((order(&row)?, jobs::job_if_any(&row)?))).transpose()
+    }
+
+    /// An order by its id.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
+        let sql = format!("select {COLUMNS} from orders o where o.id = $1");
+        self.row(&sql, &[&id.as_str()]).await?.map(|row| order(&row)).transpose()
+    }
+
+    /// Orders, newest first.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn orders(&self, filter: &Filter, limit: usize) -> Result<Page<Order>, StoreError> {
+        // Only what is asked for stands in the statement, so that each form is planned by the index that fits it.
+        let only = |asked: bool, condition, everything| if asked { condition } else { everything };
+        let sql = format!(
+            "select {COLUMNS} from orders o \
+             where (o.created_at, o.id) < (coalesce($1::timestamptz, 'infinity'), coalesce($2::text, '')) \
+             and {} and {} and {} order by o.created_at desc, o.id desc limit $6",
+            only(filter.region.is_some(), "o.region = $3", "$3::text is null"),
+            only(filter.email.is_some(), "o.email = $4", "$4::text is null"),
+            only(
+                filter.status.is_some(),
+                "$5 = case when o.aborted_at is not null then 'ServiceAbort' \
+                     when o.ends_at is null then 'ServicePending' \
+                     when o.ends_at <= now() then 'ServiceDone' \
+                     else 'ServiceRunning' end",
+                "$5::text is null"
+            ),
+        );
+        let (after, after_id) = filter.after.as_ref().map(|(at, id)| (*at, id.as_str())).unzip();
+        let values: [&(dyn ToSql + Sync); 6] = [
+            &after,
+            &after_id,
+            &filter.region.as_ref().map(RegionCode::as_str),
+            &filter.email,
+            &filter.status.map(ServiceStatus::as_str),
+            &parsed("limit", i64::try_from(limit + 1))?,
+        ];
+        let rows = self.rows(&sql, &values).await?;
+        Ok(Page::cut(rows.iter().map(order).collect::<Result<_, _>>()?, limit))
+    }
+
+    /// Accepts a deploy: the order's next sequence and revision, the revision, the job and the idempotency key, in one
+    /// statement, all or nothing.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn accept_deploy(
+        &self,
+        acceptance: &Acceptance<'_>,
+        pod: &serde_json::Value,
+        until: Until,
+    ) -> Result<Accepted, StoreError> {
+        let sql = format!(
+            "with accepted as ( \
+                 update orders set last_sequence = last_sequence + 1, last_revision = last_revision + 1, \
+                     region = coalesce(region, $2), updated_at = now() \
+                 where id = $1 and aborted_at is null and (region is null or region = $2) \
+                     and clock_timestamp() < $8 \
+                 returning last_sequence, last_revision \
+             ), revised as ( \
+                 insert into revisions (order_id, revision, pod) select $1, last_revision, $6 from accepted \
+             ) \
+             insert into jobs as j \
+                 (id, order_id, region, sequence, verb, revision, until, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, 'deploy', last_revision, $7, $4, $5 from accepted \
+             returning {}",
+            jobs::COLUMNS
+        );
+        let made_at = acceptance.job.made_at();
+        let not_after = made_at.checked_add(ACCEPTED_WITHIN).unwrap_or(made_at);
+        self.accept(&sql, acceptance, &[pod, &jobs::until_str(until), &not_after]).await
+    }
+
+    /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn accept_abort(&self, acceptance: &Acceptance<'_>) -> Result<Accepted, StoreError> {
+        let sql = format!(
+            "with accepted as ( \
+                 update orders set last_sequence = last_sequence + 1, updated_at = now(), aborted_at = now() \
+                 where id = $1 and aborted_at is null and region = $2 \
+                 returning last_sequence \
+             ) \
+             insert into jobs as j (id, order_id, region, sequence, verb, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, 'delete', $4, $5 from accepted \
+             returning {}",
+            jobs::COLUMNS
+        );
+        self.accept(&sql, acceptance, &[]).await
+    }
+
+    /// Ends an order that never ran anywhere. None = it has ended, or has a region by now.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn abort_unplaced(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
+        let sql = format!(
+            "update orders o set aborted_at = now(), updated_at = now() \
+             where o.id = $1 and o.aborted_at is null and o.last_sequence = 0 returning {COLUMNS}"
+        );
+        self.row(&sql, &[&id.as_str()]).await?.map(|row| order(&row)).transpose()
+    }
+
+    /// Runs a statement that accepts a job: `$1` order, `$2` region, `$3` job, `$4` key, `$5` digest, then `more`.
+    async fn accept(
+        &self,
+        sql: &str,
+        acceptance: &Acceptance<'_>,
+        more: &[&(dyn ToSql + Sync)],
+    ) -> Result<Accepted, StoreError> {
+        let (order, region, job) = (acceptance.order.as_str(), acceptance.region.as_str(), acceptance.job.as_uuid());
+        let (key, digest) = acceptance.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&order, &region, &job, &key, &digest];
+        values.extend_from_slice(more);
+        match self.row(sql, &values).await {
+            Ok(Some(row)) => Ok(Accepted::Yes(jobs::job(&row)?)),
+            Ok(None) => Ok(Accepted::No),
+            Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Accepted::KeyTaken),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+use common::job::{JobStarted, Outcome, Until};
+use common::name::JobId;
+
+use super::super::Store;
+use super::super::orders::{Acceptance, Created, Filter, NewOrder, ServiceStatus};
+use super::cluster::{Database, database};
+use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value};
+
+/// The statements that the server was asked by the database's clients.
+fn statements(database: &Database) -> Vec<String> {
+    let log = database.log().into_iter();
+    log.filter(|line| line.starts_with("LOG:  execute ") || line.starts_with("LOG:  statement: ")).collect()
+}
+
+/// Fails unless a call costs so many statements, the first time on a connection and the second.
+macro_rules! assert_costs {
+    ($database:expr, $count:expr, $call:expr) => {
+        for _ in 0..2 {
+            let before = statements(&$database).len();
+            let _ = $call.await.unwrap();
+            let all = statements(&$database);
+            assert_eq!(all.len() - before, $count, "{}: {:#?}", stringify!($call), &all[before..]);
+        }
+    };
+}
+
+/// A store whose every statement the server's log shows.
+async fn logged(database: &Database) -> Store {
+    database.run(&format!("alter database {} set log_statement = 'all'", database.name)).await;
+    database.store_with(|settings| settings.pool_size = 1)
+}
+
+#[tokio::test]
+async fn every_call_is_one_statement() {
+    let database = database().await;
+    let store = logged(&database).await;
+    let one = order(&database.store, "one").await;
+    let job = deploy(&database.store, &one).await;
+    let here = region();
+
+    assert_costs!(database, 1, store.ping());
+    assert_costs!(database, 1, store.order_by_secret(&digest("one"), None));
+    assert_costs!(database, 1, store.order_by_secret(&digest("one"), Some("key")));
+    assert_costs!(database, 1, store.order_by_secret(&digest("nobody"), Some("key")));
+    assert_costs!(database, 1, store.order(&one));
+    assert_costs!(database, 1, store.orders(&Filter::default(), 10));
+    let all = || Filter {
+        region: Some(region()),
+        email: Some(String::new()),
+        status: Some(ServiceStatus::Done),
+        after: Some((at(0), id("one"))),
+    };
+    assert_costs!(database, 1, store.orders(&all(), 10));
+    assert_costs!(database, 1, store.pod(&one, 1.try_into().unwrap()));
+    assert_costs!(database, 1, store.revisions(&one, 10));
+    assert_costs!(database, 1, store.job(&one, job.id));
+    assert_costs!(database, 1, store.job_by_key(&one, "key"));
+    assert_costs!(database, 1, store.jobs(&one, None, 10));
+    assert_costs!(database, 1, store.holdings(&one));
+    assert_costs!(database, 1, store.orders_with_ports());
+    assert_costs!(database, 1, store.jobs_left(0.0, 10));
+    assert_costs!(database, 1, store.jobs_lost(&here, at(60), 10));
+    assert_costs!(database, 1, store.forget_old_keys());
+    let notice = JobStarted { id: job.id, attempts: 1, started_at: at(0) };
+    assert_costs!(database, 1, store.job_started(&notice));
+    assert_costs!(database, 1, store.jobs_published(&[job.id]));
+    let result = end(&job, failed());
+    assert_costs!(database, 1, store.job_ended(&here, &result));
+    assert_costs!(database, 1, store.abort_unplaced(&one));
+}
+
+#[tokio::test]
+async fn making_and_accepting_are_one_statement() {
+    let database = database().await;
+    let store = logged(&database).await;
+    let (one, here, nothing) = (order(&database.store, "one").await, region(), value(&pod(&[80])));
+    let request = digest("request");
+    let acceptance =
+        || Acceptance { order: &one, region: &here, job: JobId::new(), idempotency: Some(("key", &request)) };
+    // Accepted, then refused for its key.
+    assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created));
+    let keyless = || Acceptance { idempotency: None, ..acceptance() };
+    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created));
+    assert_costs!(database, 1, store.accept_abort(&keyless()));
+    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created));
+
+    let (two, purchase) = (id("two"), purchase());
+    let secret = digest("two");
+    let new =
+        NewOrder { id: &two, purchase: &purchase, secret_digest: &secret, request_digest: &request, made_by: "tests" };
+    let before = statements(&database).len();
+    assert!(matches!(store.create_order(&new).await.unwrap(), Created::New(_)));
+    assert_eq!(statements(&database).len() - before, 1);
+    assert_costs!(database, 2, store.create_order(&new));
+}
+
+/// Ten thousand orders with two jobs each, of which few have not ended.
+async fn crowd(database: &Database) {
+    let sql = "insert into orders (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
+             region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
+             service_category_id, public_key, created_at, last_sequence, last_revision, deployed_sequence, \
+             deployed_revision, activated_at, ends_at) \
+         select 'order-' || n, sha256(n::text::bytea), '', 'crowd', 1, 'user', false, 'ausrine', 1, 0, \
+             n % 5000 || '@example.com', '', '', '', '', '', '', '', now() - n * interval '1 s', 2, 2, 1, 1, now(), \
+             now() + interval '1 h' \
+         from generate_series(1, 10000) n; \
+         insert into revisions (order_id, revision, pod) \
+         select 'order-' || n, r, 'POD' from generate_series(1, 10000) n, generate_series(1, 2) r; \
+         insert into jobs (id, order_id, region, sequence, verb, revision, until, state, idempotency_key, \
+             created_at, published_at, finished_at) \
+         select gen_random_uuid(), 'order-' || n, 'ausrine', r, 'deploy', r, 'created', 'succeeded', \
+             case when n % 10 = 0 then 'key-' || r end, now() - interval '1 h', \
+             case when n % 500 > 0 or r = 1 then now() end, case when n % 500 > 2 or r = 1 then now() end \
+         from generate_series(1, 10000) n, generate_series(1, 2) r; \
+         analyze";
+    database.run(&sql.replace("POD", &value(&pod(&[80])).to_string())).await;
+}
+
+/// Fails where a call reads a whole table, or many rows to throw them away.
+macro_rules! assert_frugal {
+    ($database:expr, $call:expr) => {
+        let before = $database.log().len();
+        let _ = $call.await.unwrap();
+        let plans = $database.log()[before..].join("\n");
+        assert!(plans.contains("Query Text"), "{} has no plan:\n{plans}", stringify!($call));
+        let removed = plans.lines().filter_map(|line| line.trim().strip_prefix("Rows Removed by Filter: "));
+        let removed: u64 = removed.map(|number| number.parse::<u64>().unwrap()).sum();
+        let whole = ["orders", "jobs", "revisions"].iter().any(|table| plans.contains(&format!("Seq Scan on {table}")));
+        assert!(!whole && removed < 200, "{}:\n{plans}", stringify!($call));
+    };
+}
+
+#[tokio::test]
+async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
+    let database = database().await;
+    crowd(&database).await;
+    // The plan that stays when a statement has been run often.
+    let settings = [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_analyze = on",
+        "plan_cache_mode = force_generic_plan",
+    ];
+    database.run(&settings.map(|setting| format!("alter database {} set {setting};", database.name)).concat()).await;
+    let store = database.store_with(|settings| settings.pool_size = 1);
+    let secret = digest("5000");
+    let (order, here) = (id("order-5000"), region());
+
+    let (found, job) = store.order_by_secret(&secret, Some("key-1")).await.unwrap().unwrap();
+    assert_eq!((&found.id, job.unwrap().sequence.get()), (&order, 1));
+    assert_frugal!(database, store.order_by_secret(&secret, Some("key-1")));
+    assert_frugal!(database, store.order_by_secret(&secret, None));
+    assert_frugal!(database, store.order(&order));
+    let job = store.job_by_key(&order, "key-1").await.unwrap().unwrap();
+    assert_frugal!(database, store.job(&order, job.id));
+    assert_frugal!(database, store.job_by_key(&order, "key-1"));
+    assert_frugal!(database, store.jobs(&order, None, 50));
+    assert_frugal!(database, store.revisions(&order, 50));
+    assert_frugal!(database, store.holdings(&order));
+
+    assert_frugal!(database, store.orders(&Filter::default(), 100));
+    let after = || Some((found.created_at, found.id.clone()));
+    assert_frugal!(database, store.orders(&Filter { after: after(), ..Filter::default() }, 100));
+    let region = || Filter { region: Some(region()), after: after(), ..Filter::default() };
+    assert_frugal!(database, store.orders(&region(), 100));
+    let email = || Filter { email: Some("17@example.com".to_owned()), ..Filter::default() };
+    assert_eq!(store.orders(&email(), 100).await.unwrap().items.len(), 2);
+    assert_frugal!(database, store.orders(&email(), 100));
+    assert_frugal!(database, store.orders(&Filter { email: Some("nobody".to_owned()), ..Filter::default() }, 100));
+
+    let keyed = Acceptance { order: &order, region: &here, job: JobId::new(), idempotency: Some(("new", &secret)) };
+    assert_frugal!(database, store.accept_deploy(&keyed, &value(&pod(&[])), Until::Created));
+    let accepted = store.job(&order, keyed.job).await.unwrap().unwrap();
+    let notice = JobStarted { id: keyed.job, attempts: 1, started_at: at(0) };
+    assert_frugal!(database, store.job_started(&notice));
+    assert_frugal!(database, store.jobs_published(&[keyed.job]));
+    assert_frugal!(database, store.job_ended(&here, &end(&accepted, Outcome::Succeeded)));
+    let deleting = Acceptance { job: JobId::new(), idempotency: None, ..keyed };
+    assert_frugal!(database, store.accept_abort(&deleting));
+    assert_frugal!(database, store.abort_unplaced(&order));
+
+    assert_eq!(store.jobs_left(60.0, 100).await.unwrap().len(), 20);
+    assert_eq!(store.jobs_lost(&here, at(60), 100).await.unwrap().len(), 40);
+    assert_frugal!(database, store.jobs_left(60.0, 100));
+    assert_frugal!(database, store.jobs_lost(&here, at(60), 100));
+    assert_frugal!(database, store.forget_old_keys());
+}
