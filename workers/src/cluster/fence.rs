@@ -1,0 +1,188 @@
+//! The fence of an order: a `Lease` in the worker's own namespace that holds the highest sequence begun (`design.md`
+//! §4.5). Its annotations say it all; it moves by `resourceVersion` and never backwards, and it outlives a delete, so that
+//! a job older than the delete finds out.
+
+use std::collections::BTreeMap;
+
+use common::job::Verb;
+use common::name::{Instance, JobId, OrderId, Revision, Sequence};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
+
+use super::classify::Disposition;
+use super::{Cluster, ClusterError, Object};
+use crate::kubernetes::{
+    ANNOTATION_JOB, ANNOTATION_REVISION, ANNOTATION_SEQUENCE, FIELD_MANAGER, Kind, LABEL_MANAGED_BY, LABEL_ORDER,
+};
+
+/// Annotation: the verb of the job that last moved the fence.
+const ANNOTATION_VERB: &str = "vkube.dev/verb";
+/// Annotation: the sequence of the order's last delete: what older jobs made must not be.
+const ANNOTATION_DELETED: &str = "vkube.dev/deleted";
+
+/// A job as its fence knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The job's place among the order's jobs.
+    pub sequence: Sequence,
+    /// What it does.
+    pub verb: Verb,
+    /// The revision that a deploy makes.
+    pub revision: Option<Revision>,
+    /// The job.
+    pub job: JobId,
+}
+
+/// Where a fence stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The highest sequence begun.
+    pub sequence: Sequence,
+    /// The revision that its job makes; none = it makes none.
+    pub revision: Option<Revision>,
+    /// The sequence of the last delete that was begun.
+    pub deleted: Option<Sequence>,
+    /// Whether it was just made: the order's first job here.
+    pub fresh: bool,
+}
+
+impl Fence {
+    fn read(lease: &Object) -> Option<Self> {
+        let number = |key: &str| lease.annotation(key).and_then(|text| text.parse().ok());
+        Some(Self {
+            sequence: number(ANNOTATION_SEQUENCE)?,
+            revision: lease.annotation(ANNOTATION_REVISION).and_then(|text| text.parse().ok()),
+            deleted: number(ANNOTATION_DELETED),
+            fresh: false,
+        })
+    }
+
+    fn at(mark: &Mark, before: Option<&Self>) -> Self {
+        let deleted = match mark.verb {
+            Verb::Delete => Some(mark.sequence),
+            Verb::Deploy => before.and_then(|fence| fence.deleted),
+        };
+        Self { sequence: mark.sequence, revision: mark.revision, deleted, fresh: before.is_none() }
+    }
+}
+
+/// Why a fence could not be read or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum FenceError {
+    /// A call failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Others moved it again and again.
+    #[error("fence of order {0} moved under us")]
+    Contended(OrderId),
+    /// It says no sequence: somebody changed it by hand.
+    #[error("fence of order {0} cannot be read")]
+    Unreadable(OrderId),
+}
+
+/// The fences of all orders.
+#[derive(Debug, Clone)]
+pub struct Fences {
+    /// Where they are kept.
+    pub namespace: String,
+    /// Who moves them.
+    pub worker: Instance,
+}
+
+impl Fences {
+    /// Moves an order's fence to a job, unless a newer job has begun; answers where it stands then.
+    pub async fn begin(&self, cluster: &Cluster, order: &OrderId, mark: &Mark) -> Result<Fence, FenceError> {
+        for _ in 0..4 {
+            let lease = cluster.read(Kind::Lease, &self.namespace, &name(order)).await?;
+            let before = match &lease {
+                Some(lease) => Some(Fence::read(lease).ok_or_else(|| FenceError::Unreadable(order.clone()))?),
+                None => None,
+            };
+            if let Some(before) = before.clone().filter(|before| before.sequence >= mark.sequence) {
+                return Ok(before);
+            }
+            let after = Fence::at(mark, before.as_ref());
+            let body = self.body(order, mark, &after, lease.as_ref().map(Object::resource_version));
+            let moved = match lease {
+                Some(_) => cluster.replace(Kind::Lease, &self.namespace, &name(order), &body).await,
+                None => cluster.create(Kind::Lease, &self.namespace, &body).await,
+            };
+            match moved {
+                Ok(_) => return Ok(after),
+                Err(error) => match error.disposition {
+                    Disposition::Changed | Disposition::Exists | Disposition::Missing => {}
+                    Disposition::Retry | Disposition::Refused(_) => return Err(error.into()),
+                },
+            }
+        }
+        Err(FenceError::Contended(order.clone()))
+    }
+
+    /// Where an order's fence stands; none = no job of the order was ever begun here.
+    pub async fn read(&self, cluster: &Cluster, order: &OrderId) -> Result<Option<Fence>, FenceError> {
+        match cluster.read(Kind::Lease, &self.namespace, &name(order)).await? {
+            Some(lease) => Ok(Some(Fence::read(&lease).ok_or_else(|| FenceError::Unreadable(order.clone()))?)),
+            None => Ok(None),
+        }
+    }
+
+    fn body(&self, order: &OrderId, mark: &Mark, fence: &Fence, version: Option<&str>) -> serde_json::Value {
+        let annotations = [
+            (ANNOTATION_SEQUENCE, Some(fence.sequence.to_string())),
+            (ANNOTATION_VERB, Some(mark.verb.as_str().to_owned())),
+            (ANNOTATION_JOB, Some(mark.job.to_string())),
+            (ANNOTATION_REVISION, fence.revision.map(|revision| revision.to_string())),
+            (ANNOTATION_DELETED, fence.deleted.map(|deleted| deleted.to_string())),
+        ];
+        let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        let metadata = ObjectMeta {
+            name: Some(name(order)),
+            labels: Some(BTreeMap::from([
+                (LABEL_ORDER.to_owned(), order.to_string()),
+                (LABEL_MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned()),
+            ])),
+            annotations: Some(annotations),
+            resource_version: version.map(str::to_owned),
+            ..ObjectMeta::default()
+        };
+        json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": { "holderIdentity": self.worker.as_str() },
+        })
+    }
+}
+
+fn name(order: &OrderId) -> String {
+    format!("order-{order}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(sequence: u64, verb: Verb) -> Mark {
+        Mark { sequence: sequence.try_into().unwrap(), verb, revision: None, job: JobId::new() }
+    }
+
+    #[test]
+    fn a_fence_remembers_the_last_delete() {
+        let first = Fence::at(&mark(1, Verb::Deploy), None);
+        assert!(first.fresh && first.deleted.is_none());
+        let deleted = Fence::at(&mark(2, Verb::Delete), Some(&first));
+        assert_eq!(deleted.deleted, Some(deleted.sequence));
+        let again = Fence::at(&mark(3, Verb::Deploy), Some(&deleted));
+        assert_eq!((again.deleted, again.fresh), (Some(deleted.sequence), false));
+    }
+
+    #[test]
+    fn a_printed_fence_reads_back() {
+        let fences = Fences { namespace: "vkube-system".to_owned(), worker: Instance::unique("worker") };
+        let order: OrderId = "a".parse().unwrap();
+        let mark = Mark { revision: Some(7.try_into().unwrap()), ..mark(9, Verb::Delete) };
+        let fence = Fence { fresh: false, ..Fence::at(&mark, None) };
+        let body = fences.body(&order, &mark, &fence, Some("12"));
+        assert_eq!(Fence::read(&Object(body)), Some(fence));
+    }
+}

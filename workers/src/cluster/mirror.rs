@@ -1,0 +1,211 @@
+//! A copy of all objects of one kind, kept up to date by a watch. Every five minutes it is made anew from a full list, so
+//! that nothing that a watch missed stays wrong for longer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::Api;
+use kube::core::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use tokio::sync::watch as signal;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Cluster;
+
+/// How often the whole list is asked for.
+const RELIST_EVERY: Duration = Duration::from_mins(5);
+/// How long one watch request lasts: shorter than what load balancers cut in silence.
+const WATCH_SECONDS: u32 = 200;
+/// A watch that has been failing for this long no longer says how things are.
+const BROKEN_AFTER: Duration = Duration::from_secs(20);
+
+/// What is kept of an object.
+pub trait Seen: Debug + Sized + Send + Sync + 'static {
+    /// What is watched.
+    fn resource() -> ApiResource;
+    /// Which of them; none = all.
+    fn label_selector() -> Option<&'static str>;
+    /// Keeps what matters.
+    fn from_object(object: DynamicObject) -> Self;
+}
+
+/// A copy of all objects of one kind.
+#[derive(Debug)]
+pub struct Mirror<T> {
+    state: RwLock<State<T>>,
+    changes: signal::Sender<u64>,
+}
+
+type Objects<T> = HashMap<String, BTreeMap<String, Arc<T>>>;
+
+#[derive(Debug)]
+struct State<T> {
+    objects: Objects<T>,
+    complete: bool,
+    heard: Timestamp,
+    failing_since: Option<Instant>,
+}
+
+impl<T> Default for Mirror<T> {
+    fn default() -> Self {
+        let state =
+            State { objects: HashMap::new(), complete: false, heard: Timestamp::UNIX_EPOCH, failing_since: None };
+        Self { state: RwLock::new(state), changes: signal::Sender::new(0) }
+    }
+}
+
+impl<T> Mirror<T> {
+    /// Whether it shows how things are: it was complete once, and the watch does not keep failing.
+    pub fn is_live(&self) -> bool {
+        self.look(|state| state.complete && state.failing_since.is_none_or(|since| since.elapsed() < BROKEN_AFTER))
+    }
+
+    /// Whether it was complete once.
+    pub fn is_complete(&self) -> bool {
+        self.look(|state| state.complete)
+    }
+
+    /// When the cluster last said something.
+    pub fn heard(&self) -> Timestamp {
+        self.look(|state| state.heard)
+    }
+
+    /// The objects of one namespace, by name.
+    pub fn of(&self, namespace: &str) -> Vec<Arc<T>> {
+        self.look(|state| state.objects.get(namespace).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.look(|state| state.objects.values().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    /// Wakes whenever something has changed.
+    pub fn changes(&self) -> signal::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&State<T>) -> R) -> R {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State<T>)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl<T: Seen> Mirror<T> {
+    /// Keeps the copy up to date until told to stop.
+    pub async fn follow(&self, cluster: &Cluster, stop: &CancellationToken) {
+        let api: Api<DynamicObject> = Api::all_with(cluster.client(), &T::resource());
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        config.label_selector = T::label_selector().map(str::to_owned);
+        loop {
+            let events = watch(api.clone(), config.clone()).default_backoff();
+            tokio::pin!(events);
+            let renew = Instant::now() + RELIST_EVERY;
+            let mut listed = Objects::new();
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep_until(renew) => break,
+                    event = events.next() => match event {
+                        Some(Ok(event)) => self.take(event, &mut listed),
+                        Some(Err(error)) => self.fail(&error),
+                        None => break,
+                    },
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: Event<DynamicObject>, listed: &mut Objects<T>) {
+        let place = |object: &DynamicObject| {
+            let meta = &object.metadata;
+            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        };
+        self.change(|state| {
+            state.heard = Timestamp::now();
+            state.failing_since = None;
+            match event {
+                Event::Init => listed.clear(),
+                Event::InitApply(object) => {
+                    let (namespace, name) = place(&object);
+                    listed.entry(namespace).or_default().insert(name, Arc::new(T::from_object(object)));
+                }
+                Event::InitDone => {
+                    state.objects = std::mem::take(listed);
+                    state.complete = true;
+                }
+                Event::Apply(object) => {
+                    let (namespace, name) = place(&object);
+                    state.objects.entry(namespace).or_default().insert(name, Arc::new(T::from_object(object)));
+                }
+                Event::Delete(object) => {
+                    let (namespace, name) = place(&object);
+                    if let Some(objects) = state.objects.get_mut(&namespace) {
+                        objects.remove(&name);
+                        if objects.is_empty() {
+                            state.objects.remove(&namespace);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Shows these objects and no others, as after a list.
+    #[cfg(test)]
+    pub(crate) fn show(&self, objects: Vec<DynamicObject>) {
+        let mut listed = Objects::new();
+        let listing = objects.into_iter().map(Event::InitApply);
+        for event in [Event::Init].into_iter().chain(listing).chain([Event::InitDone]) {
+            self.take(event, &mut listed);
+        }
+    }
+
+    fn fail(&self, error: &watcher::Error) {
+        tracing::warn!(kind = T::resource().kind, error = error as &dyn std::error::Error, "watch failed");
+        self.change(|state| {
+            state.failing_since.get_or_insert_with(Instant::now);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PodSeen;
+    use super::*;
+
+    fn pod(name: &str) -> DynamicObject {
+        let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "vkube-a" }, "spec": {}, "status": {} });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_relist_forgets_what_is_gone_and_nothing_before_it_is_complete() {
+        let (mirror, mut listed) = (Mirror::<PodSeen>::default(), Objects::new());
+        let names = |mirror: &Mirror<PodSeen>| mirror.of("vkube-a").iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+        mirror.take(Event::Init, &mut listed);
+        mirror.take(Event::InitApply(pod("a")), &mut listed);
+        assert!(!mirror.is_live() && names(&mirror).is_empty());
+        mirror.take(Event::InitDone, &mut listed);
+        mirror.take(Event::Apply(pod("b")), &mut listed);
+        assert_eq!(names(&mirror), ["a", "b"]);
+        mirror.take(Event::Init, &mut listed);
+        mirror.take(Event::InitApply(pod("b")), &mut listed);
+        assert_eq!(names(&mirror), ["a", "b"]);
+        mirror.take(Event::InitDone, &mut listed);
+        assert_eq!(names(&mirror), ["b"]);
+        mirror.take(Event::Delete(pod("b")), &mut listed);
+        assert!(mirror.all().is_empty() && mirror.is_live());
+    }
+}

@@ -1,0 +1,137 @@
+//! The connection to NATS: one a worker, kept for its whole life.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream;
+use async_nats::{ConnectOptions, Event};
+use common::name::{Instance, RegionCode};
+use common::stream::OLDEST_SERVER;
+use common::subject;
+use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::NatsSettings;
+
+/// How long the client may take to say that its last messages are on their way.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to wait for an answer of `JetStream`.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the broker cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The credentials file cannot be read.
+    #[error("NATS credentials file cannot be used")]
+    Credentials(#[source] std::io::Error),
+    /// The client cannot be made.
+    #[error("NATS client cannot be made")]
+    Client(#[source] async_nats::ConnectError),
+    /// The server lacks what the product relies on.
+    #[error("nats-server {found} is too old: {}.{}.{} or newer is needed", OLDEST_SERVER.0, OLDEST_SERVER.1, OLDEST_SERVER.2)]
+    TooOld {
+        /// The version that the server names.
+        found: String,
+    },
+}
+
+/// The connection.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Core NATS.
+    pub client: async_nats::Client,
+    /// `JetStream` over the same connection.
+    pub jetstream: jetstream::Context,
+    connects: watch::Receiver<u64>,
+}
+
+impl Broker {
+    /// Begins to connect. The broker need not be there yet.
+    pub async fn connect(settings: &NatsSettings, region: &RegionCode, worker: &Instance) -> Result<Self, BrokerError> {
+        let (connected, connects) = watch::channel(0);
+        let options = ConnectOptions::new()
+            .name(format!("vkube-worker/{region}/{worker}"))
+            .custom_inbox_prefix(subject::worker_inbox_prefix(region))
+            .retry_on_initial_connect()
+            .request_timeout(Some(API_TIMEOUT))
+            .event_callback(move |event| {
+                let connected = connected.clone();
+                async move { note(&event, &connected) }
+            });
+        let options = match &settings.credentials_file {
+            Some(file) => options.credentials_file(file).await.map_err(BrokerError::Credentials)?,
+            None => options,
+        };
+        let client =
+            signed_in(options, settings).connect(settings.servers.clone()).await.map_err(BrokerError::Client)?;
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(API_TIMEOUT);
+        Ok(Self { client, jetstream, connects })
+    }
+
+    /// Waits for the first connection, and checks that the server is new enough. None = told to stop.
+    pub async fn ready(&self, stop: &CancellationToken) -> Result<Option<()>, BrokerError> {
+        let mut connects = self.connects();
+        while !self.is_connected() {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                _ = connects.changed() => {}
+                () = sleep(Duration::from_secs(10)) => tracing::warn!("NATS does not answer; still trying"),
+            }
+        }
+        let (major, minor, patch) = OLDEST_SERVER;
+        if self.client.is_server_compatible(major, minor, patch) {
+            Ok(Some(()))
+        } else {
+            Err(BrokerError::TooOld { found: self.client.server_info().version })
+        }
+    }
+
+    /// Whether there is a connection right now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Wakes at every new connection: what was asked over the old one is not answered any more.
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.connects.clone()
+    }
+
+    /// Sends what is still to be sent, and closes the connection.
+    pub async fn close(&self) {
+        let flushed = timeout(FLUSH_TIMEOUT, self.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::warn!("NATS did not take the last messages");
+        }
+        let _ = timeout(FLUSH_TIMEOUT, self.client.drain()).await;
+    }
+}
+
+/// The options with the login of the first server whose URL has one, which the client itself leaves unread: a user with
+/// a password, or a token.
+fn signed_in(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
+    let login = settings.servers.iter().find_map(|server| Some((server.username()?, server.password())));
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    match login {
+        Some((user, Some(password))) => options.user_and_password(plain(user), plain(password)),
+        Some((token, None)) => options.token(plain(token)),
+        None => options,
+    }
+}
+
+fn note(event: &Event, connected: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => {
+            tracing::info!("connected to NATS");
+            connected.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        // A refused permission shows here and nowhere else: the call itself only times out.
+        Event::ServerError(error) => tracing::error!(error = %error, "NATS refuses something"),
+        Event::Closed | Event::Draining => tracing::info!(event = %event, "NATS connection ends"),
+        Event::Disconnected | Event::LameDuckMode | Event::SlowConsumer(_) | Event::ClientError(_) => {
+            tracing::warn!(event = %event, "NATS connection is disturbed");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One read from its delivery to its answer. Past its deadline nobody waits for it, and it is dropped.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use common::failure::{Failure, Reason};
+use common::read::{AnswerKind, READ_VERSION, Read};
+use common::subject::HEADER_NOT_AFTER;
+use common::telemetry;
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::pull::Handle;
+use super::{Broker, InFlight, answer};
+use crate::context::Context;
+use crate::operations::{OperationError, RetryCause, run_read};
+
+/// The longest that a read runs, whatever its deadline says.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Answers reads.
+#[derive(Debug)]
+pub struct Reads {
+    /// What operations work with.
+    pub context: Arc<Context>,
+    /// Where answers go.
+    pub broker: Broker,
+    /// Counts them.
+    pub in_flight: InFlight,
+}
+
+impl Handle for Reads {
+    async fn handle(&self, message: Message) {
+        let _in_hand = self.in_flight.enter();
+        let span = tracing::info_span!("read.process", region = %self.context.region);
+        telemetry::continue_trace(&span, message.headers.as_ref());
+        Box::pin(self.process(&message)).instrument(span).await;
+        // An answer that was lost is asked for again by the client, not by the broker.
+        if let Err(error) = message.ack().await {
+            tracing::debug!(error = %error, "read is not acknowledged");
+        }
+    }
+
+    fn is_able(&self) -> bool {
+        self.context.mirrors.pods.is_complete() && self.context.mirrors.deployments.is_complete()
+    }
+}
+
+impl Reads {
+    async fn process(&self, message: &Message) {
+        let Some(inbox) = answer::inbox(message) else {
+            tracing::warn!(subject = %message.subject, "a read without an inbox is dropped");
+            return;
+        };
+        let limit = match time_left(message) {
+            Some(left) if left.is_zero() => {
+                tracing::debug!(subject = %message.subject, "a read is too late and is dropped");
+                return;
+            }
+            Some(left) => left.min(READ_TIMEOUT),
+            None => READ_TIMEOUT,
+        };
+        let answered = match self.read(message) {
+            Some(read) => {
+                let work = AssertUnwindSafe(run_read(&self.context, &read)).catch_unwind();
+                let done = timeout(limit, Box::pin(work)).await;
+                let done = done.unwrap_or(Ok(Err(OperationError::Retry(RetryCause::TimedOut))));
+                done.unwrap_or(Err(OperationError::Retry(RetryCause::Panicked))).map_err(|error| failure(&error))
+            }
+            None => Err(Failure::new(Reason::UnsupportedJob, "the region's worker is too old for this")),
+        };
+        let (kind, body) = match answered {
+            Ok(body) => (AnswerKind::Ok, body),
+            Err(failure) => (AnswerKind::Failure, serde_json::to_vec(&failure).unwrap_or_default()),
+        };
+        answer::send(&self.broker, &inbox, kind, body.into()).await;
+    }
+
+    fn read(&self, message: &Message) -> Option<Read> {
+        let read = serde_json::from_slice::<Read>(&message.payload).ok();
+        read.filter(|read| read.version == READ_VERSION && read.region == self.context.region)
+    }
+}
+
+/// How long somebody still waits; none = the message does not say.
+fn time_left(message: &Message) -> Option<Duration> {
+    let until: Timestamp = message.headers.as_ref()?.get(HEADER_NOT_AFTER)?.as_str().parse().ok()?;
+    Some(Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default())
+}
+
+/// The failure that a client is told of.
+fn failure(error: &OperationError) -> Failure {
+    match error {
+        OperationError::Refused(failure) | OperationError::Unready(failure) => failure.clone(),
+        OperationError::Retry(_) | OperationError::Superseded { .. } => {
+            tracing::warn!(error = error as &dyn std::error::Error, "read is not answered");
+            Failure::new(Reason::RegionUnavailable, "the region's cluster does not answer; try again later")
+        }
+    }
+}

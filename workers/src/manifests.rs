@@ -1,0 +1,63 @@
+//! From a revision to the Kubernetes objects of one order (`design.md` §7). Pure: nothing here talks to a cluster, and
+//! the same revision always gives the same objects.
+
+mod deployment;
+mod network;
+mod objects;
+mod secrets;
+
+use common::job::Deploy;
+use common::name::RegionCode;
+use common::pod::Storage;
+use common::sealed::{KeyRing, SealError};
+
+pub use deployment::references;
+
+use crate::kubernetes::{Identity, Manifest};
+use crate::settings::PodSettings;
+
+/// All objects of one revision, in the order in which they are written.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    /// First, and by creation only: a worker may not change namespaces.
+    pub namespace: Manifest,
+    /// What lasts from revision to revision.
+    pub lasting: Vec<Manifest>,
+    /// What only this revision's pod uses.
+    pub contents: Vec<Manifest>,
+    /// Last: it makes the pod.
+    pub deployment: Manifest,
+}
+
+impl Manifests {
+    /// Builds the objects of a revision. Sealed values are opened here and live on in Secrets alone.
+    ///
+    /// # Errors
+    /// When a sealed value does not open with the region's keys.
+    pub fn build(
+        by: &Identity,
+        deploy: &Deploy,
+        region: &RegionCode,
+        settings: &PodSettings,
+        keys: &KeyRing,
+    ) -> Result<Self, SealError> {
+        let pod = &deploy.pod;
+        let mut lasting = vec![
+            objects::service_account(by),
+            objects::resource_quota(by, pod.units),
+            network::network_policy(by, pod, &settings.egress_deny),
+        ];
+        if pod.storage == Storage::Persistent {
+            lasting.push(objects::volume_claim(by, pod.units, settings.storage_class.as_deref()));
+        }
+        let mut contents = secrets::registry_logins(by, pod, keys)?;
+        contents.extend(objects::config_files(by, pod));
+        contents.extend(secrets::environment(by, pod, keys)?);
+        let namespace = objects::namespace(by);
+        let deployment = deployment::deployment(by, pod, region, settings);
+        Ok(Self { namespace, lasting, contents, deployment })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What each verb does, one file a verb. Every operation may run twice, at once or after a crash halfway, and ends the
+//! same.
+
+mod delete;
+mod deploy;
+mod leftovers;
+mod log;
+mod overtaken;
+mod rollout;
+mod status;
+mod write;
+
+use std::sync::Arc;
+
+use common::failure::{Failure, Reason};
+use common::job::{Change, Job};
+use common::name::{JobId, OrderId, Sequence};
+use common::read::{Query, Read};
+
+use crate::cluster::classify::Disposition;
+use crate::cluster::fence::FenceError;
+use crate::cluster::{ClusterError, PodSeen};
+use crate::context::Context;
+use crate::kubernetes::namespace_of;
+
+/// One verb.
+pub trait Operation {
+    /// What it is done to.
+    type About: Sync;
+    /// What comes of it.
+    type Output;
+
+    /// Does it. Dropped in the middle, it can be done again.
+    fn run(
+        &self,
+        context: &Context,
+        about: &Self::About,
+    ) -> impl Future<Output = Result<Self::Output, OperationError>> + Send;
+}
+
+/// The job that an operation belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AboutJob {
+    /// Its id.
+    pub id: JobId,
+    /// Whose pod it changes.
+    pub order: OrderId,
+    /// Its place among the order's jobs.
+    pub sequence: Sequence,
+}
+
+/// Why an operation did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// A newer job of the order has begun; what it says holds.
+    #[error("superseded by the job of sequence {by}")]
+    Superseded {
+        /// The newer job's sequence.
+        by: Sequence,
+    },
+    /// It never will.
+    #[error("refused: {}", .0.message)]
+    Refused(Failure),
+    /// All is written, but the pod does not come up.
+    #[error("unready: {}", .0.message)]
+    Unready(Failure),
+    /// It may, later.
+    #[error("not now")]
+    Retry(#[source] RetryCause),
+}
+
+/// Why an operation is worth another try.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryCause {
+    /// The cluster did not answer, or something changed meanwhile.
+    #[error(transparent)]
+    Cluster(ClusterError),
+    /// The order's fence could not be moved.
+    #[error(transparent)]
+    Fence(FenceError),
+    /// What a delete removes is not gone yet.
+    #[error("the order's namespace is still being removed")]
+    NamespaceTerminating,
+    /// An object was changed again and again.
+    #[error("objects of the order change under us")]
+    Contended,
+    /// The cluster is not seen as it is.
+    #[error("the watch of the cluster does not answer")]
+    Blind,
+    /// The operation ran into a fault of ours.
+    #[error("the operation panicked")]
+    Panicked,
+    /// The operation ran for too long.
+    #[error("the operation did not end in time")]
+    TimedOut,
+}
+
+impl From<ClusterError> for OperationError {
+    fn from(error: ClusterError) -> Self {
+        match error.disposition {
+            Disposition::Refused(reason) => {
+                let answer = error.answer().map(|(_, message)| message);
+                tracing::warn!(reason = ?reason, answer, error = %error, "the cluster refused");
+                Self::Refused(refusal(reason, answer.unwrap_or_default()))
+            }
+            Disposition::Retry | Disposition::Missing | Disposition::Exists | Disposition::Changed => {
+                Self::Retry(RetryCause::Cluster(error))
+            }
+        }
+    }
+}
+
+impl From<FenceError> for OperationError {
+    fn from(error: FenceError) -> Self {
+        Self::Retry(RetryCause::Fence(error))
+    }
+}
+
+/// A refusal in words for a customer. Of the apiserver's message only an admission policy's own words are theirs.
+fn refusal(reason: Reason, answer: &str) -> Failure {
+    let message = match (reason, answer.split_once("denied request: ")) {
+        (Reason::QuotaExceeded, _) => {
+            "the pod needs more than the order's units allow; ask for less memory or more units".to_owned()
+        }
+        (_, Some((_, words))) => format!("the region does not allow this pod: {}", words.trim()),
+        _ => "the region's cluster does not accept this pod".to_owned(),
+    };
+    Failure::new(reason, message)
+}
+
+/// Runs a job's operation.
+///
+/// # Errors
+/// See [`OperationError`].
+pub async fn run_job(context: &Context, job: &Job) -> Result<(), OperationError> {
+    let about = AboutJob { id: job.id, order: job.order.clone(), sequence: job.sequence };
+    match &job.change {
+        Change::Deploy(deploy) => deploy.run(context, &about).await,
+        Change::Delete(delete) => delete.run(context, &about).await,
+    }
+}
+
+/// Answers a read.
+///
+/// # Errors
+/// See [`OperationError`].
+pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, OperationError> {
+    match &read.query {
+        Query::Log(log) => log.run(context, &read.order).await,
+        Query::Status(status) => status.run(context, &read.order).await,
+    }
+}
+
+/// The pod that stands for an order: one that stays before one that goes, the newest revision, the youngest.
+fn pod_of(context: &Context, order: &OrderId) -> Result<Option<Arc<PodSeen>>, OperationError> {
+    if !context.mirrors.pods.is_complete() {
+        return Err(OperationError::Retry(RetryCause::Blind));
+    }
+    let pods = context.mirrors.pods.of(&namespace_of(order));
+    let ours = pods.into_iter().filter(|pod| pod.order.as_ref() == Some(order));
+    Ok(ours.max_by_key(|pod| (!pod.terminating, !pod.finished, pod.revision, pod.created)))
+}
+
+/// What is said of an order that has nothing in the region.
+fn not_deployed() -> OperationError {
+    OperationError::Refused(Failure::new(Reason::NotDeployed, "nothing is deployed for this order"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! `deploy`: the order's pod becomes that of a revision.
+//!
+//! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
+//! read and moved, one read each for the namespace, the lasting objects and the Deployment, one write for each object that
+//! changes, fence read, one delete for each config map and Secret of the revision before.
+
+use common::failure::{Failure, Reason};
+use common::job::{Deploy, Verb};
+
+use super::overtaken::{give_way, remove_contents};
+use super::rollout;
+use super::write::{self, Outcome};
+use super::{AboutJob, Operation, OperationError, RetryCause, leftovers};
+use crate::cluster::fence::{Fence, Mark};
+use crate::context::Context;
+use crate::kubernetes::Identity;
+use crate::manifests::Manifests;
+
+impl Operation for Deploy {
+    type About = AboutJob;
+    type Output = ();
+
+    async fn run(&self, context: &Context, about: &AboutJob) -> Result<(), OperationError> {
+        let by =
+            Identity { order: about.order.clone(), sequence: about.sequence, revision: self.revision, job: about.id };
+        let manifests = Manifests::build(&by, self, &context.region, &context.pods, &context.keys);
+        let manifests = manifests.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a sealed value of the revision does not open");
+            let message = "the region can no longer read this revision's secrets; please deploy it again";
+            OperationError::Refused(Failure::new(Reason::Internal, message))
+        })?;
+        let mark = Mark { sequence: about.sequence, verb: Verb::Deploy, revision: Some(self.revision), job: about.id };
+        let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
+        let contents = manifests.contents.as_slice();
+        if fence.sequence > about.sequence {
+            return Err(give_way(context, about, self.revision, contents, &fence).await?);
+        }
+        let written = write_all(context, &by, &manifests, &fence).await;
+        // Whatever became of the objects: a job that was overtaken meanwhile has to tidy up.
+        if let Some(newer) = newer(context, about).await? {
+            return Err(give_way(context, about, self.revision, contents, &newer).await?);
+        }
+        let deployment = match written {
+            Ok(Outcome::Done(deployment)) => deployment,
+            Ok(Outcome::Overtaken) => return Err(OperationError::Retry(RetryCause::Contended)),
+            Err(refused @ OperationError::Refused(_)) => {
+                // What was there before is there still; what was meant to come after it is not needed.
+                remove_contents(context, about, contents).await?;
+                return Err(refused);
+            }
+            Err(error) => return Err(error),
+        };
+        leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment).await?;
+        match rollout::wait(context, about, self.until).await? {
+            rollout::End::Done => Ok(()),
+            rollout::End::Overtaken(newer) => Err(give_way(context, about, self.revision, contents, &newer).await?),
+        }
+    }
+}
+
+async fn write_all(
+    context: &Context,
+    by: &Identity,
+    manifests: &Manifests,
+    fence: &Fence,
+) -> Result<Outcome, OperationError> {
+    let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
+    write::objects(&context.cluster, by, manifests, state).await
+}
+
+/// The fence, if a newer job has moved it.
+pub(super) async fn newer(context: &Context, about: &AboutJob) -> Result<Option<Fence>, OperationError> {
+    let fence = context.fences.read(&context.cluster, &about.order).await?;
+    Ok(fence.filter(|fence| fence.sequence > about.sequence))
+}

@@ -1,0 +1,87 @@
+//! What a Deployment's predecessors used and it does not: config maps and Secrets of older revisions. Workers may not list
+//! Secrets, so each Deployment carries a note of them.
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+
+use super::OperationError;
+use crate::cluster::{Cluster, Object};
+use crate::kubernetes::{ANNOTATION_EARLIER, ANNOTATION_REPLACED, Kind, Manifest};
+use crate::manifests::references;
+
+/// How many objects of earlier predecessors are remembered.
+const MAX_EARLIER: usize = 32;
+
+/// A config map or a Secret.
+pub(super) type Content = (Kind, String);
+
+/// The Deployment with a note of what it replaces, for the job that writes it, and of what its predecessor replaced: the
+/// predecessor's job may have crashed before it removed that, and finds it here when it runs again.
+pub(super) fn noting(before: &Object, manifest: &Manifest) -> Manifest {
+    let uses = references(&manifest.body);
+    let replaced: Vec<_> = references(&before.0).difference(&uses).cloned().collect();
+    let mut earlier = noted(before, ANNOTATION_REPLACED);
+    earlier.extend(noted(before, ANNOTATION_EARLIER));
+    earlier.retain(|content| !uses.contains(content) && !replaced.contains(content));
+    earlier.truncate(MAX_EARLIER);
+    let mut noting = manifest.clone();
+    for (key, contents) in [(ANNOTATION_REPLACED, replaced), (ANNOTATION_EARLIER, earlier)] {
+        if !contents.is_empty() {
+            noting = noting.annotated(key, &print(&contents));
+        }
+    }
+    noting
+}
+
+/// Removes what the Deployment replaced. The job that wrote it does so.
+pub(super) async fn remove_replaced(
+    cluster: &Cluster,
+    namespace: &str,
+    deployment: &Object,
+) -> Result<(), OperationError> {
+    remove_unused(cluster, namespace, Some(deployment), noted(deployment, ANNOTATION_REPLACED)).await
+}
+
+/// Removes these contents, and all that the Deployment notes, except what it uses. A job that was overtaken does so: it may
+/// have removed nothing of what it replaced. Where the Deployment still uses something, the newer job finds it there when
+/// it writes its own, and removes it.
+pub(super) async fn remove_all(
+    cluster: &Cluster,
+    namespace: &str,
+    deployment: Option<&Object>,
+    contents: impl IntoIterator<Item = Content>,
+) -> Result<(), OperationError> {
+    let notes = deployment.into_iter().flat_map(|deployment| {
+        [ANNOTATION_REPLACED, ANNOTATION_EARLIER].into_iter().flat_map(|note| noted(deployment, note))
+    });
+    let all: BTreeSet<_> = contents.into_iter().chain(notes).collect();
+    remove_unused(cluster, namespace, deployment, all.into_iter().collect()).await
+}
+
+async fn remove_unused(
+    cluster: &Cluster,
+    namespace: &str,
+    deployment: Option<&Object>,
+    mut contents: Vec<Content>,
+) -> Result<(), OperationError> {
+    let used = deployment.map(|deployment| references(&deployment.0)).unwrap_or_default();
+    contents.retain(|content| !used.contains(content));
+    try_join_all(contents.iter().map(|(kind, name)| cluster.delete(*kind, namespace, name, None))).await?;
+    Ok(())
+}
+
+fn print(contents: &[Content]) -> String {
+    let words = contents.iter().map(|(kind, name)| format!("{}/{name}", kind.as_str()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn noted(deployment: &Object, note: &str) -> Vec<Content> {
+    let words = deployment.annotation(note).unwrap_or_default().split_whitespace();
+    let read = |word: &str| {
+        let (kind, name) = word.split_once('/')?;
+        let kind = [Kind::Secret, Kind::ConfigMap].into_iter().find(|known| known.as_str() == kind)?;
+        Some((kind, name.to_owned()))
+    };
+    words.filter_map(read).collect()
+}

@@ -1,0 +1,106 @@
+//! `log`: the end of a container's log, as it is. Costs one request.
+
+use common::failure::{Failure, Reason};
+use common::name::OrderId;
+use common::read::LogQuery;
+
+use super::{Operation, OperationError, not_deployed, pod_of};
+use crate::cluster::{ContainerSeen, PodSeen};
+use crate::context::Context;
+use crate::kubernetes::namespace_of;
+
+impl Operation for LogQuery {
+    type About = OrderId;
+    type Output = Vec<u8>;
+
+    async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
+        let namespace = namespace_of(order);
+        let Some(pod) = pod_of(context, order)? else {
+            if context.mirrors.deployments.of(&namespace).is_empty() {
+                return Err(not_deployed());
+            }
+            return Err(unavailable("the pod has not been made yet; try again in a moment"));
+        };
+        let container = container(&pod, self)?;
+        match context.cluster.log(&namespace, &pod.name, &container.name, self).await {
+            Ok(log) => Ok(log.bytes),
+            Err(error) => Err(match error.answer() {
+                Some((400 | 404, _)) => unavailable(&why_no_log(container, self)),
+                Some(_) | None => error.into(),
+            }),
+        }
+    }
+}
+
+/// The container that is meant: the one named, else the only one.
+fn container<'a>(pod: &'a PodSeen, query: &LogQuery) -> Result<&'a ContainerSeen, OperationError> {
+    let found = match (&query.container, pod.containers.as_slice()) {
+        (Some(name), all) => all.iter().find(|container| container.name == name.as_str()),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    found.ok_or_else(|| {
+        let names: Vec<_> = pod.containers.iter().map(|container| container.name.as_str()).collect();
+        let message = match &query.container {
+            Some(name) => format!("there is no container {name}; the pod has {}", names.join(", ")),
+            None => format!("the pod has several containers, name one of them: {}", names.join(", ")),
+        };
+        OperationError::Refused(Failure::new(Reason::ContainerUnknown, message))
+    })
+}
+
+fn why_no_log(container: &ContainerSeen, query: &LogQuery) -> String {
+    let name = &container.name;
+    if query.previous {
+        return format!("container {name} was not started before, so it has no earlier log");
+    }
+    match container.waiting.as_ref().map(|waiting| waiting.reason.as_str()) {
+        Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName") => {
+            format!("container {name} has no log: its image cannot be pulled; see the pod's status")
+        }
+        Some(reason) if !reason.is_empty() => format!("container {name} has no log yet: it is waiting ({reason})"),
+        _ => format!("container {name} has no log yet; try again in a moment"),
+    }
+}
+
+fn unavailable(message: &str) -> OperationError {
+    OperationError::Refused(Failure::new(Reason::LogUnavailable, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Seen as _;
+    use serde_json::json;
+
+    fn query(container: Option<&str>) -> LogQuery {
+        let container = container.map(|name| name.parse().unwrap());
+        LogQuery { container, tail_lines: None, since_seconds: None, previous: false, timestamps: false }
+    }
+
+    fn pod(names: &[&str]) -> PodSeen {
+        let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": { "containers": containers } });
+        PodSeen::from_object(serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn a_container_is_named_where_there_are_several() {
+        for (case, names, named, expected) in [
+            ("the only one", &["web"][..], None, Ok("web")),
+            ("one of two", &["web", "side"], Some("side"), Ok("side")),
+            ("none of two", &["web", "side"], None, Err("the pod has several containers, name one of them: web, side")),
+            ("unknown", &["web"], Some("db"), Err("there is no container db; the pod has web")),
+        ] {
+            let pod = pod(names);
+            let found = container(&pod, &query(named)).map(|container| container.name.as_str());
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{case}"),
+                (Err(OperationError::Refused(failure)), Err(message)) => {
+                    assert_eq!((failure.reason, failure.message.as_str()), (Reason::ContainerUnknown, message));
+                }
+                other => panic!("{case}: {other:?}"),
+            }
+        }
+    }
+}

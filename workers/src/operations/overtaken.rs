@@ -1,0 +1,52 @@
+//! What a job does when it finds that a newer one has begun: nothing that it made may stand against the newer one
+//! (`design.md` §4.5).
+
+use common::name::Revision;
+
+use super::write::written_by;
+use super::{AboutJob, OperationError, leftovers};
+use crate::cluster::fence::Fence;
+use crate::context::Context;
+use crate::kubernetes::{Kind, LABEL_ORDER, Manifest, namespace_of};
+
+/// Removes what a job that was overtaken has made, and what it had still to remove; answers that it was overtaken.
+pub(super) async fn give_way(
+    context: &Context,
+    about: &AboutJob,
+    revision: Revision,
+    contents: &[Manifest],
+    fence: &Fence,
+) -> Result<OperationError, OperationError> {
+    if fence.deleted.is_some_and(|deleted| deleted > about.sequence) {
+        remove_condemned(context, about, fence).await?;
+    }
+    if let Some(newer) = fence.revision {
+        remove_contents(context, about, if newer == revision { &[] } else { contents }).await?;
+    }
+    Ok(OperationError::Superseded { by: fence.sequence })
+}
+
+/// Removes these config maps and Secrets, unless the order's Deployment uses them.
+pub(super) async fn remove_contents(
+    context: &Context,
+    about: &AboutJob,
+    contents: &[Manifest],
+) -> Result<(), OperationError> {
+    let namespace = namespace_of(&about.order);
+    let deployment = context.cluster.read(Kind::Deployment, &namespace, about.order.as_str()).await?;
+    let contents = contents.iter().map(|manifest| (manifest.kind, manifest.name.clone()));
+    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents).await
+}
+
+/// Removes the order's namespace if a job older than the order's last delete made it. A namespace made by a newer one
+/// says so from the moment it is there, and the uid makes sure that it is the one that was read.
+async fn remove_condemned(context: &Context, about: &AboutJob, fence: &Fence) -> Result<(), OperationError> {
+    let name = namespace_of(&about.order);
+    let Some(found) = context.cluster.read(Kind::Namespace, &name, &name).await? else { return Ok(()) };
+    let ours = found.label(LABEL_ORDER) == Some(about.order.as_str());
+    let condemned = fence.deleted.is_some_and(|deleted| written_by(&found).is_none_or(|made| made < deleted));
+    if ours && condemned && !found.is_terminating() {
+        context.cluster.delete(Kind::Namespace, &name, &name, Some(found.uid())).await?;
+    }
+    Ok(())
+}

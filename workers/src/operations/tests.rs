@@ -1,0 +1,249 @@
+//! Every operation ends the same however often it runs, wherever it was cut off, and whoever came in between: jobs are held
+//! or dropped before each of their requests in turn.
+
+mod apiserver;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::{Apiserver, Fault, Line};
+use common::job::{JOB_VERSION, Verb};
+use common::sealed::KeyRing;
+use kube::core::DynamicObject;
+use serde_json::json;
+
+use super::*;
+use crate::cluster::fence::Fences;
+use crate::cluster::{Cluster, Mirrors};
+use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_SEQUENCE, Kind, LABEL_ORDER};
+use crate::manifests::references;
+use crate::settings::PodSettings;
+
+const NAMESPACE: &str = "vkube-a";
+
+fn keys() -> KeyRing {
+    KeyRing::from_hex(["01".repeat(32).as_str()]).unwrap()
+}
+
+/// A worker over this line, which sees the pod of every job at once.
+fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context {
+    let mirrors = Mirrors::default();
+    let pod = |job: &&Job| {
+        let meta = json!({ "name": job.id, "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
+            "annotations": { ANNOTATION_JOB: job.id } });
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {} });
+        serde_json::from_value::<DynamicObject>(pod).unwrap()
+    };
+    mirrors.pods.show(jobs.iter().map(pod).collect());
+    mirrors.deployments.show(Vec::new());
+    Context {
+        region: "ausrine".parse().unwrap(),
+        keys: keys(),
+        pods: PodSettings {
+            termination_grace_seconds: 10,
+            progress_deadline_seconds: 60,
+            storage_class: None,
+            runtime_class: None,
+            egress_deny: Vec::new(),
+        },
+        rollout_timeout: Duration::from_secs(90),
+        cluster: Cluster::new(server.client(line)),
+        mirrors,
+        fences: Fences { namespace: "vkube-system".to_owned(), worker: "worker-1".parse().unwrap() },
+    }
+}
+
+fn job(sequence: u64, change: &serde_json::Value) -> Job {
+    let job = json!({ "version": JOB_VERSION, "id": JobId::new(), "order": "a", "region": "ausrine",
+        "sequence": sequence, "change": change });
+    serde_json::from_value(job).unwrap()
+}
+
+/// A deploy of a revision that differs from every other in each kind of object.
+fn deploy(sequence: u64) -> Job {
+    let value: String = keys().public_key().seal(&format!("value {sequence}").into()).unwrap().into();
+    let container = json!({ "name": "web", "image": "nginx", "memory": "100Mi",
+        "ports": [{ "container_port": 80 + sequence, "protocol": "TCP", "host_port": 2000 + sequence }],
+        "environment": [{ "name": "A", "value": value }], "command": [], "args": [], "mount_path": null,
+        "config": { "path": "/etc/a.conf", "content": format!("a = {sequence}") },
+        "login": { "username": "anna", "password": value } });
+    let pod = json!({ "units": 2, "storage": "persistent", "containers": [container] });
+    job(sequence, &json!({ "deploy": { "revision": sequence, "until": "created", "pod": pod } }))
+}
+
+fn delete(sequence: u64) -> Job {
+    job(sequence, &json!({ "delete": {} }))
+}
+
+/// Delivers a job until it has an end: `succeeded` or `superseded`.
+async fn deliver(context: &Context, job: &Job) -> &'static str {
+    for _ in 0..20 {
+        match run_job(context, job).await {
+            Ok(()) => return "succeeded",
+            Err(OperationError::Superseded { .. }) => return "superseded",
+            Err(OperationError::Refused(failure) | OperationError::Unready(failure)) => panic!("{failure:?}"),
+            Err(OperationError::Retry(_)) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+    panic!("the job has no end");
+}
+
+/// What must be there after a job, and nothing else.
+fn assert_is(server: &Apiserver, job: &Job, case: &str) {
+    let objects = server.dump(NAMESPACE);
+    if matches!(job.change, Change::Delete(_)) {
+        assert!(objects.is_empty(), "{case}: {:?}", objects.keys());
+        return;
+    }
+    let deployment = &objects[&format!("{}/a", Kind::Deployment.path(NAMESPACE))];
+    assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
+    let expected: BTreeSet<String> =
+        references(deployment).into_iter().map(|(kind, name)| format!("{}/{name}", kind.path(NAMESPACE))).collect();
+    let is = |path: &&String, kind: Kind| path.starts_with(&kind.path(NAMESPACE));
+    let contents = objects.keys().filter(|path| is(path, Kind::Secret) || is(path, Kind::ConfigMap));
+    assert_eq!(contents.cloned().collect::<BTreeSet<_>>(), expected, "{case}");
+    assert_eq!(expected.len(), 3, "{case}");
+    let policy = &objects[&format!("{}/pod", Kind::NetworkPolicy.path(NAMESPACE))];
+    assert_eq!(policy["metadata"]["annotations"][ANNOTATION_SEQUENCE], job.sequence.to_string(), "{case}");
+    for kind in [Kind::ServiceAccount, Kind::ResourceQuota, Kind::PersistentVolumeClaim] {
+        assert!(objects.keys().any(|path| path.starts_with(&kind.path(NAMESPACE))), "{case}: {kind:?}");
+    }
+}
+
+/// A fresh apiserver on which these jobs were done.
+async fn after(jobs: &[&Job]) -> Arc<Apiserver> {
+    let server = Arc::new(Apiserver::default());
+    let calm = context(&server, &Arc::default(), jobs);
+    for job in jobs {
+        assert_eq!(deliver(&calm, job).await, "succeeded");
+    }
+    server
+}
+
+/// How many requests a job makes, on an apiserver on which these jobs were done.
+async fn requests(before: &[&Job], job: &Job) -> usize {
+    let (server, line) = (after(before).await, Arc::default());
+    assert_eq!(deliver(&context(&server, &line, &[job]), job).await, "succeeded");
+    assert_is(&server, job, "undisturbed");
+    line.requests()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_has_an_operation_which_runs_twice_and_changes_nothing_the_second_time() {
+    for verb in Verb::ALL {
+        let job = match verb {
+            Verb::Deploy => deploy(2),
+            Verb::Delete => delete(2),
+        };
+        for before in [&[][..], &[&deploy(1)]] {
+            let server = after(before).await;
+            let calm = context(&server, &Arc::default(), &[&job]);
+            assert_eq!(deliver(&calm, &job).await, "succeeded", "{verb:?}");
+            assert_is(&server, &job, verb.as_str());
+            let once = server.dump("vkube");
+            assert_eq!(deliver(&calm, &job).await, "succeeded", "{verb:?} again");
+            assert_eq!(server.dump("vkube"), once, "{verb:?} again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_costs_what_its_file_says() {
+    let (first, second) = (deploy(1), deploy(2));
+    // Fence read and made, namespace, 4 lasting objects, 3 contents, Deployment, fence read.
+    assert_eq!(requests(&[], &first).await, 2 + 1 + 4 + 3 + 1 + 1);
+    // Fence read and moved, 6 reads, policy, 3 contents and Deployment written, fence read, 3 contents removed.
+    assert_eq!(requests(&[&first], &second).await, 2 + 6 + 5 + 1 + 3);
+    // Fence read and moved, namespace read and deleted, fence read, namespace read.
+    assert_eq!(requests(&[&first], &delete(2)).await, 2 + 2 + 1 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_lost_answer_and_no_short_absence_of_the_apiserver_changes_the_end() {
+    for (before, job) in [(vec![], deploy(1)), (vec![deploy(1)], deploy(2)), (vec![deploy(1)], delete(2))] {
+        let before: Vec<_> = before.iter().collect();
+        let begin = after(&before).await;
+        for at in 1..=requests(&before, &job).await {
+            for fault in [Fault::AnswerLost, Fault::Away] {
+                let server = begin.copy();
+                let disturbed = context(&server, &Line::with(at, fault), &[&job]);
+                let case = format!("{:?} at request {at} of {:?}", fault, job.change.verb());
+                assert_eq!(deliver(&disturbed, &job).await, "succeeded", "{case}");
+                assert_is(&server, &job, &case);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_is_refused_leaves_the_one_before_with_all_that_it_uses() {
+    let (first, second) = (deploy(1), deploy(2));
+    let server = after(&[&first]).await;
+    let contents = |server: &Apiserver| {
+        let objects = server.dump(NAMESPACE);
+        let kinds = [Kind::Secret, Kind::ConfigMap, Kind::Deployment].map(|kind| kind.path(NAMESPACE));
+        objects.into_iter().filter(|(path, _)| kinds.iter().any(|kind| path.starts_with(kind))).collect::<Vec<_>>()
+    };
+    let before = contents(&server);
+    // Fence read and moved, 6 reads, policy and 3 contents written; then the Deployment.
+    let refusing = context(&server, &Line::with(2 + 6 + 4 + 1, Fault::Refused), &[&second]);
+    assert!(matches!(run_job(&refusing, &second).await, Err(OperationError::Refused(_))));
+    assert_eq!(contents(&server), before);
+}
+
+/// Holds or drops a job before each of its requests, lets the others be done, and lets it go on or delivers it again.
+async fn interrupt(before: &[&Job], job: &Job, others: &[&Job]) {
+    let all: Vec<&Job> = before.iter().chain([&job]).chain(others).copied().collect();
+    let begin = after(before).await;
+    for at in 1..=requests(before, job).await {
+        for crash in [false, true] {
+            let case = format!(
+                "{:?} {} before request {at}, then {:?}",
+                job.change.verb(),
+                if crash { "crashed" } else { "slept" },
+                others.iter().map(|other| other.change.verb()).collect::<Vec<_>>()
+            );
+            let server = begin.copy();
+            let line = Line::with(at, Fault::Held);
+            let asleep = context(&server, &line, &all);
+            let mut work = Box::pin(run_job(&asleep, job));
+            tokio::select! {
+                done = &mut work => panic!("{case}: {done:?}"),
+                () = line.held() => {}
+            }
+            let calm = context(&server, &Arc::default(), &all);
+            for other in others {
+                assert_eq!(deliver(&calm, other).await, "succeeded", "{case}");
+            }
+            let end = if crash {
+                drop(work);
+                deliver(&calm, job).await
+            } else {
+                line.let_go();
+                match tokio::time::timeout(Duration::from_hours(1), work).await.unwrap() {
+                    Ok(()) => "succeeded",
+                    Err(OperationError::Superseded { .. }) => "superseded",
+                    Err(_) => deliver(&calm, job).await,
+                }
+            };
+            let last = others.last().copied().unwrap_or(job);
+            assert_eq!(end == "superseded", crash || end != "succeeded", "{case}: {end}");
+            assert_is(&server, last, &case);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_slept_or_crashed_never_undoes_newer_ones_and_leaves_nothing_behind() {
+    let first = deploy(1);
+    interrupt(&[], &deploy(1), &[&deploy(2)]).await;
+    interrupt(&[], &deploy(1), &[&delete(2)]).await;
+    interrupt(&[], &deploy(1), &[&delete(2), &deploy(3)]).await;
+    interrupt(&[&first], &deploy(2), &[&deploy(3)]).await;
+    interrupt(&[&first], &deploy(2), &[&deploy(3), &deploy(4)]).await;
+    interrupt(&[&first], &deploy(2), &[&delete(3)]).await;
+    interrupt(&[&first], &deploy(2), &[&delete(3), &deploy(4)]).await;
+    interrupt(&[&first], &delete(2), &[&deploy(3)]).await;
+    interrupt(&[&first], &delete(2), &[&deploy(3), &delete(4)]).await;
+}

@@ -1,0 +1,183 @@
+//! Writes the objects of a revision: only what is not yet as it should be, and never over what a newer job wrote.
+
+use common::name::Sequence;
+use futures::future::try_join_all;
+
+use super::{OperationError, RetryCause, leftovers};
+use crate::cluster::classify::Disposition;
+use crate::cluster::fence::Fence;
+use crate::cluster::{Cluster, Expect, Object};
+use crate::kubernetes::{ANNOTATION_CONTENT, ANNOTATION_SEQUENCE, Identity, Kind, LABEL_ORDER, Manifest};
+use crate::manifests::Manifests;
+
+/// How often an object may change between being read and being written.
+const TRIES: usize = 4;
+
+/// What became of the order's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Namespace {
+    /// Just made: nothing is in it.
+    Fresh,
+    /// It was there.
+    Known,
+}
+
+/// The sequence of the job that wrote an object.
+pub(super) fn written_by(object: &Object) -> Option<Sequence> {
+    object.annotation(ANNOTATION_SEQUENCE)?.parse().ok()
+}
+
+/// What is known of an object before it is written.
+#[derive(Debug)]
+enum Known {
+    /// It has to be read.
+    Nothing,
+    /// It was read; none = it is not there.
+    Read(Option<Object>),
+}
+
+/// Sees to it that the order's namespace is there, and is not one that a delete has condemned.
+pub(super) async fn namespace(
+    cluster: &Cluster,
+    by: &Identity,
+    manifest: &Manifest,
+    fence: &Fence,
+) -> Result<Namespace, OperationError> {
+    let name = by.namespace();
+    let mut expect_none = fence.fresh;
+    for _ in 0..TRIES {
+        let found = if expect_none { None } else { cluster.read(Kind::Namespace, &name, &name).await? };
+        let Some(found) = found else {
+            expect_none = false;
+            match cluster.create(Kind::Namespace, &name, &manifest.body).await {
+                Ok(_) => return Ok(Namespace::Fresh),
+                Err(error) if error.disposition == Disposition::Exists => continue,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        if found.label(LABEL_ORDER) != Some(by.order.as_str()) {
+            tracing::error!(namespace = name, "a namespace of an order's name is not the order's");
+            let message = "the region cannot run this order; please tell its operator";
+            return Err(OperationError::Refused(common::failure::Failure::new(
+                common::failure::Reason::Internal,
+                message,
+            )));
+        }
+        let condemned = fence.deleted.is_some_and(|deleted| written_by(&found).is_none_or(|made| made < deleted));
+        if condemned && !found.is_terminating() {
+            cluster.delete(Kind::Namespace, &name, &name, Some(found.uid())).await?;
+        }
+        if condemned || found.is_terminating() {
+            return Err(OperationError::Retry(RetryCause::NamespaceTerminating));
+        }
+        return Ok(Namespace::Known);
+    }
+    Err(OperationError::Retry(RetryCause::Contended))
+}
+
+/// What writing one object came to.
+#[derive(Debug)]
+enum Written {
+    /// It is now, or was already, as it should be.
+    Done(Object),
+    /// A newer job wrote it.
+    Newer,
+}
+
+/// Whether a newer job was found at work, or the Deployment that the order has now.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// All is written.
+    Done(Object),
+    /// A newer job has written some of it.
+    Overtaken,
+}
+
+/// Writes all objects: what lasts and what the pod uses at once, then the Deployment, which makes the pod.
+pub(super) async fn objects(
+    cluster: &Cluster,
+    by: &Identity,
+    manifests: &Manifests,
+    state: Namespace,
+) -> Result<Outcome, OperationError> {
+    let namespace = by.namespace();
+    let lasting = manifests.lasting.iter().map(|manifest| {
+        let known = match state {
+            Namespace::Fresh => Known::Read(None),
+            Namespace::Known => Known::Nothing,
+        };
+        write(cluster, by, &namespace, manifest, known)
+    });
+    let current = async {
+        match state {
+            Namespace::Fresh => Ok(None),
+            Namespace::Known => cluster.read(Kind::Deployment, &namespace, &manifests.deployment.name).await,
+        }
+    };
+    let (lasting, current) = futures::join!(try_join_all(lasting), current);
+    let current = current?;
+    if lasting?.iter().any(|written| matches!(written, Written::Newer)) {
+        return Ok(Outcome::Overtaken);
+    }
+    if current.as_ref().and_then(written_by).is_some_and(|sequence| sequence > by.sequence) {
+        return Ok(Outcome::Overtaken);
+    }
+    // The Deployment is written last: where it says what it should, so does all that it uses.
+    if let Some(current) = &current
+        && is_as_it_should_be(current, &manifests.deployment)
+    {
+        return Ok(Outcome::Done(current.clone()));
+    }
+    let contents = manifests.contents.iter();
+    try_join_all(contents.map(|manifest| cluster.apply(&namespace, manifest, &Expect::Anything))).await?;
+    let written = write(cluster, by, &namespace, &manifests.deployment, Known::Read(current)).await?;
+    Ok(match written {
+        Written::Done(deployment) => Outcome::Done(deployment),
+        Written::Newer => Outcome::Overtaken,
+    })
+}
+
+fn is_as_it_should_be(object: &Object, manifest: &Manifest) -> bool {
+    !object.is_terminating() && object.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str())
+}
+
+/// Writes one object if it is not as it should be.
+async fn write(
+    cluster: &Cluster,
+    by: &Identity,
+    namespace: &str,
+    manifest: &Manifest,
+    mut known: Known,
+) -> Result<Written, OperationError> {
+    for _ in 0..TRIES {
+        let found = match std::mem::replace(&mut known, Known::Nothing) {
+            Known::Read(found) => found,
+            Known::Nothing => cluster.read(manifest.kind, namespace, &manifest.name).await?,
+        };
+        if let Some(found) = &found {
+            if found.is_terminating() {
+                return Err(OperationError::Retry(RetryCause::NamespaceTerminating));
+            }
+            if written_by(found).is_some_and(|sequence| sequence > by.sequence) {
+                return Ok(Written::Newer);
+            }
+            // A claim's size and class can hardly ever be changed, and its data is the customer's.
+            if manifest.kind == Kind::PersistentVolumeClaim || is_as_it_should_be(found, manifest) {
+                return Ok(Written::Done(found.clone()));
+            }
+        }
+        let expect = found.as_ref().map_or(Expect::Absent, |o| Expect::Version(o.resource_version().to_owned()));
+        let body = match (&found, manifest.kind) {
+            (Some(found), Kind::Deployment) => &leftovers::noting(found, manifest),
+            _ => manifest,
+        };
+        match cluster.apply(namespace, body, &expect).await {
+            Ok(object) => return Ok(Written::Done(object)),
+            Err(error) => match error.disposition {
+                Disposition::Changed | Disposition::Exists => {}
+                Disposition::Missing | Disposition::Retry | Disposition::Refused(_) => return Err(error.into()),
+            },
+        }
+    }
+    Err(OperationError::Retry(RetryCause::Contended))
+}

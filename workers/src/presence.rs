@@ -1,0 +1,98 @@
+//! What a worker says of itself and its region every few seconds, under a key of its own.
+
+use std::sync::Arc;
+
+use common::name::Instance;
+use common::port::PortRange;
+use common::presence::{Node, PRESENCE_EVERY, Presence};
+use common::stream::REGIONS;
+use common::subject;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Facts;
+use crate::consume::{Broker, InFlight};
+use crate::context::Context;
+
+/// How often to look whether there is something new to say.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often it is said at first, and for how long.
+const EAGER_EVERY: Duration = Duration::from_secs(1);
+/// See [`EAGER_EVERY`].
+const EAGER_FOR: Duration = Duration::from_secs(30);
+
+/// Says that a worker is there.
+#[derive(Debug)]
+pub struct Herald {
+    /// What is said of the region.
+    pub context: Arc<Context>,
+    /// Where it is said.
+    pub broker: Broker,
+    /// Who says it.
+    pub worker: Instance,
+    /// What is known of the cluster.
+    pub facts: watch::Receiver<Facts>,
+    /// Where assigned ports come from.
+    pub random_ports: PortRange,
+    /// What is in hand.
+    pub in_flight: InFlight,
+}
+
+impl Herald {
+    /// Says it until told to stop, and then, once more, that no work is taken any longer.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut look = interval(LOOK_EVERY);
+        let mut facts = self.facts.clone();
+        let begun = Instant::now();
+        let mut said: Option<(Instant, bool)> = None;
+        loop {
+            let news = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = look.tick() => false,
+                Ok(()) = facts.changed() => true,
+            };
+            let ready = self.is_ready();
+            // At first the bucket may not be there yet, and nobody says that a word was lost.
+            let every = if begun.elapsed() < EAGER_FOR { EAGER_EVERY } else { PRESENCE_EVERY };
+            if news || said.is_none_or(|(at, was)| was != ready || at.elapsed() >= every) {
+                self.say(ready).await;
+                said = Some((Instant::now(), ready));
+            }
+        }
+        self.say(false).await;
+    }
+
+    /// Whether jobs would be taken. The streams of a new region are made only after it was heard of: they do not count.
+    fn is_ready(&self) -> bool {
+        let mirrors = &self.context.mirrors;
+        self.facts.borrow().is_current() && mirrors.pods.is_live() && mirrors.deployments.is_live()
+    }
+
+    async fn say(&self, ready: bool) {
+        // Without a connection it would be kept, and told when it is no longer true.
+        if !self.broker.is_connected() {
+            return;
+        }
+        let facts = self.facts.borrow().clone();
+        let region = &self.context.region;
+        let ours = facts.nodes.into_iter().filter(|node| node.region.as_deref() == Some(region.as_str()));
+        let presence = Presence {
+            at: Timestamp::now(),
+            ready,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_version: facts.version,
+            public_key: self.context.keys.public_key(),
+            random_ports: self.random_ports,
+            nodes: ours.map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory }).collect(),
+            in_flight: self.in_flight.count(),
+        };
+        let subject = subject::bucket_subject(REGIONS, &subject::presence_key(region, &self.worker));
+        let Ok(body) = serde_json::to_vec(&presence) else { return };
+        if let Err(error) = self.broker.client.publish(subject, body.into()).await {
+            tracing::warn!(error = %error, "presence is not told");
+        }
+    }
+}
