@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# What a person's shell and the e2e tests are told about a stack.
+
+# Where cargo puts what it builds.
+binaries_dir() { printf '%s/debug\n' "${CARGO_TARGET_DIR:-$ROOT/target}"; }
+
+# export_line NAME VALUE
+export_line() { printf 'export %s=%q\n' "$1" "$2"; }
+
+print_test_environment() {
+  export_line VKUBE_E2E_STACK "$STACK"
+  export_line VKUBE_E2E_REGION "$REGION"
+  export_line VKUBE_E2E_NATS_URL "$NATS_ADDRESS"
+  export_line VKUBE_E2E_NATS_MONITOR_URL "http://127.0.0.1:$NATS_MONITOR_PORT"
+  export_line VKUBE_E2E_DATABASE_URL "$POSTGRES_ADDRESS/postgres"
+  export_line VKUBE_E2E_KUBECONFIG "$ADMIN_KUBECONFIG"
+  export_line VKUBE_E2E_NODE_ADDRESS "$NODE_ADDRESS"
+  export_line VKUBE_E2E_REGISTRY "$REGISTRY"
+  export_line VKUBE_E2E_PRIVATE_REGISTRY "$PRIVATE_REGISTRY"
+  export_line VKUBE_E2E_PRIVATE_REGISTRY_USERNAME "$PRIVATE_REGISTRY_USERNAME"
+  export_line VKUBE_E2E_PRIVATE_REGISTRY_PASSWORD "$PRIVATE_REGISTRY_PASSWORD"
+  export_line VKUBE_E2E_AUDIT_LOG "$AUDIT_LOG"
+  export_line VKUBE_E2E_LOGS "$LOGS"
+  export_line VKUBE_E2E_API_BINARY "$(binaries_dir)/vkube-api"
+  export_line VKUBE_E2E_WORKER_BINARY "$(binaries_dir)/vkube-worker"
+  export_line VKUBE_E2E_CONTROL "$STACK_DIR/control"
+}
