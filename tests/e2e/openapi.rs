@@ -1,0 +1,100 @@
+//! The OpenAPI document as it is served, and that each of its operations is exercised here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use e2e::test::test;
+use serde_json::Value;
+
+/// Every operation, and a test that calls it and looks at its success.
+const EXERCISED: [(&str, &str, &str); 13] = [
+    ("list_regions", "guide.rs", "query_valid_regions"),
+    ("check_image", "guide.rs", "check_if_image_exist"),
+    ("check_ports", "guide.rs", "host_port_occupation_validation"),
+    ("get_order", "guide.rs", "query_order_information"),
+    ("deploy_pod", "guide.rs", "pod_deployment_log_and_status"),
+    ("get_pod_log", "log.rs", "a_log_is_one_string_and_parameters_choose_its_part"),
+    ("get_pod_status", "status.rs", "a_status_is_the_pods_own_with_nothing_renamed_or_dropped"),
+    ("list_jobs", "job.rs", "jobs_are_listed_newest_first_in_pages"),
+    ("get_job", "job.rs", "an_answer_at_once_is_the_job_and_the_job_tells_its_way"),
+    ("create_order", "order.rs", "an_order_of_a_chosen_id_is_made_once"),
+    ("list_orders", "order.rs", "orders_are_listed_newest_first_in_pages_and_filtered"),
+    ("get_order_details", "order.rs", "an_operator_sees_an_order_with_its_revisions_jobs_and_ports_but_no_secret"),
+    ("abort_order", "deploy.rs", "an_aborted_order_leaves_nothing_behind"),
+];
+
+fn source(file: &str) -> &'static str {
+    match file {
+        "guide.rs" => include_str!("guide.rs"),
+        "log.rs" => include_str!("log.rs"),
+        "status.rs" => include_str!("status.rs"),
+        "job.rs" => include_str!("job.rs"),
+        "order.rs" => include_str!("order.rs"),
+        "deploy.rs" => include_str!("deploy.rs"),
+        _ => "",
+    }
+}
+
+/// The document's operations: id, method and path, and the operation itself.
+fn operations(document: &Value) -> Result<BTreeMap<String, (String, Value)>> {
+    let mut found = BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().context("paths")? {
+        for (method, operation) in methods.as_object().context("methods")? {
+            let place = format!("{method} {path}");
+            let id = operation["operationId"].as_str().with_context(|| format!("{place} has no operationId"))?;
+            anyhow::ensure!(found.insert(id.to_owned(), (place, operation.clone())).is_none(), "{id} is there twice");
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_operation_is_exercised_by_a_test() -> Result<()> {
+    test(async |t| {
+        let document = t.client().await?.get("//openapi.json").send().await?.ok()?;
+        let served: BTreeSet<String> = operations(&document)?.into_keys().collect();
+        let exercised: BTreeSet<String> = EXERCISED.iter().map(|(id, ..)| (*id).to_owned()).collect();
+        assert_eq!(served, exercised);
+        for (id, file, name) in EXERCISED {
+            assert!(source(file).contains(&format!("fn {name}()")), "{id}: {file} has no test {name}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn every_operation_tells_what_it_does_and_how_it_fails() -> Result<()> {
+    test(async |t| {
+        let document = t.client().await?.get("//openapi.json").send().await?.ok()?;
+        for (id, (place, operation)) in operations(&document)? {
+            assert!(operation["summary"].as_str().is_some_and(|text| text.len() > 3), "{id} has no summary");
+            let answers = operation["responses"].as_object().context("responses")?;
+            assert!(answers.keys().any(|status| status.starts_with('2')), "{id}");
+            let has = |status: &str| answers.contains_key(status);
+            let secured = operation.get("security").is_some();
+            assert!(!secured || has("401"), "{id} does not say 401");
+            assert!(!place.starts_with("post") || has("400"), "{id} does not say 400");
+            for (status, answer) in answers.iter().filter(|(status, _)| !status.starts_with('2')) {
+                let schema = answer.pointer("/content/application~1json; charset=utf-8/schema/$ref");
+                assert_eq!(schema, Some(&"#/components/schemas/Failure".into()), "{id} {status}: {answer}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_documentation_page_needs_no_outside_host() -> Result<()> {
+    test(async |t| {
+        let system = t.shared().await?;
+        let url = format!("{}/docs", system.apis[0].url);
+        let answer = e2e::http::plain()?.get(&url).send().await?;
+        assert_eq!(answer.status(), 200);
+        let page = answer.text().await?;
+        assert!(page.contains("<html") && page.len() > 100_000, "all that it needs is in it");
+        for outside in ["src=\"http", "src='http", "href=\"http", "@import url(http"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        Ok(())
+    })
+}

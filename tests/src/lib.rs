@@ -1,0 +1,22 @@
+//! The harness of the end-to-end tests: it starts the real servers and binaries, speaks to them as a customer does, and
+//! looks at them from outside. Modules are listed in the order in which a test meets them.
+
+pub mod test;
+
+pub mod http;
+pub mod order;
+pub mod pod;
+pub mod until;
+
+pub mod stack;
+pub mod system;
+
+pub mod process;
+
+pub mod database;
+pub mod nats;
+
+pub mod cluster;
+pub mod ledger;
+
+pub mod cost;
