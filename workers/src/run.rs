@@ -188,19 +188,15 @@ fn take_work(
         in_flight: parts.in_flight.clone(),
         abort: abort.clone(),
     });
-    for _ in 0..job_slots {
-        let (queue, jobs, stop) = (Arc::clone(&parts.jobs), Arc::clone(&jobs), stop.clone());
-        tasks.spawn(async move { queue.slot(jobs.as_ref(), &stop).await });
-    }
+    let (queue, token) = (Arc::clone(&parts.jobs), stop.clone());
+    tasks.spawn(async move { queue.run(&jobs, job_slots, &token).await });
     let reads = Arc::new(Reads {
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
         in_flight: parts.in_flight.clone(),
     });
-    for _ in 0..read_slots {
-        let (queue, reads, stop) = (Arc::clone(&parts.reads), Arc::clone(&reads), stop.clone());
-        tasks.spawn(async move { queue.slot(reads.as_ref(), &stop).await });
-    }
+    let (queue, token) = (Arc::clone(&parts.reads), stop.clone());
+    tasks.spawn(async move { queue.run(&reads, read_slots, &token).await });
 }
 
 fn health(parts: &Parts, stop: &CancellationToken) -> Health {

@@ -1,22 +1,26 @@
-//! Slots: each pulls one message, has it handled, and pulls the next. So nothing is fetched before there is a hand free for
-//! it, and no message waits in a buffer while its time runs out.
+//! Pulls as many messages as there are hands free, and no more: nothing is fetched before somebody takes it up, and no
+//! message waits in a buffer while its time runs out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::consumer::pull::Batch;
 use common::stream::WORKER_CONSUMER;
-use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::Mutex;
+use futures::StreamExt as _;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
 
-/// How long one pull request waits at the server. No heartbeats are asked for: a batch of the client forgets to wake up
-/// after one (async-nats 0.51). A lost connection ends the request anyway, see [`Broker::connects`].
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// How long one pull request waits at the server, and so how long the end of pulling takes: what the server has promised
+/// to a request comes until then, and would otherwise be delivered again only after the broker's patience. No heartbeats
+/// are asked for: a batch of the client forgets to wake up after one (async-nats 0.51). A lost connection ends the request
+/// anyway, see [`Broker::connects`].
+const PULL_EXPIRES: Duration = Duration::from_secs(2);
 /// How often to look whether there is any use in pulling.
 const ABLE_EVERY: Duration = Duration::from_millis(100);
 /// How long to wait before a queue that is not there is looked for again: at first, and at most.
@@ -30,12 +34,11 @@ const EAGER_FOR: Duration = Duration::from_secs(15);
 pub struct Queue {
     broker: Broker,
     stream: String,
-    consumer: Mutex<Option<PullConsumer>>,
     there: AtomicBool,
 }
 
-/// What a slot does with a message.
-pub trait Handle: Send + Sync {
+/// What is done with a message.
+pub trait Handle: Send + Sync + 'static {
     /// Handles it to the end, its acknowledgement included.
     fn handle(&self, message: Message) -> impl Future<Output = ()> + Send;
 
@@ -43,10 +46,13 @@ pub trait Handle: Send + Sync {
     fn is_able(&self) -> bool;
 }
 
+/// The messages in hand, each with a task of its own.
+type Hands = JoinSet<()>;
+
 impl Queue {
     /// The queue of this stream.
     pub fn new(broker: Broker, stream: String) -> Self {
-        Self { broker, stream, consumer: Mutex::new(None), there: AtomicBool::new(false) }
+        Self { broker, stream, there: AtomicBool::new(false) }
     }
 
     /// The stream's name.
@@ -59,59 +65,62 @@ impl Queue {
         self.there.load(Ordering::Relaxed)
     }
 
-    /// One slot: runs until told to stop, and then ends after the message in hand.
-    pub async fn slot(&self, handler: &impl Handle, stop: &CancellationToken) {
+    /// Has messages handled, at most so many at once, until told to stop; then those in hand to their end.
+    pub async fn run(&self, handler: &Arc<impl Handle>, most: usize, stop: &CancellationToken) {
+        let mut hands = Hands::new();
         let mut connects = self.broker.connects();
+        let mut known: Option<PullConsumer> = None;
         while !stop.is_cancelled() {
             if !handler.is_able() {
                 tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = sleep(ABLE_EVERY) => continue,
+                    () = stop.cancelled() => break,
+                    Some(ended) = hands.join_next() => noted(ended),
+                    () = sleep(ABLE_EVERY) => {}
                 }
+                continue;
             }
-            let Some(consumer) = self.consumer(stop).await else { return };
-            connects.mark_unchanged();
-            let mut batch = match consumer.batch().max_messages(1).expires(PULL_EXPIRES).messages().await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    self.lost(&error.to_string()).await;
-                    continue;
+            let free = most.saturating_sub(hands.len());
+            if free == 0 {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    Some(ended) = hands.join_next() => noted(ended),
                 }
-            };
-            tokio::select! {
-                biased;
-                pulled = batch.next() => match pulled {
-                    Some(Ok(message)) => handler.handle(message).await,
-                    Some(Err(error)) => self.lost(&error.to_string()).await,
-                    None => {}
+                continue;
+            }
+            let consumer = match &known {
+                Some(consumer) => consumer.clone(),
+                None => match self.consumer(stop).await {
+                    Some(consumer) => known.insert(consumer).clone(),
+                    None => break,
                 },
-                () = stop.cancelled() => {
-                    // What was delivered in the same moment goes to another worker at once.
-                    if let Some(Some(Ok(message))) = batch.next().now_or_never() {
-                        let _ = message.ack_with(AckKind::Nak(None)).await;
+            };
+            connects.mark_unchanged();
+            let pulled = match consumer.batch().max_messages(free).expires(PULL_EXPIRES).messages().await {
+                Ok(batch) => {
+                    tokio::select! {
+                        pulled = take(batch, handler, &mut hands) => pulled,
+                        _ = connects.changed() => Ok(()),
                     }
                 }
-                _ = connects.changed() => {}
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = pulled {
+                known = None;
+                self.lost(&error).await;
             }
+        }
+        while let Some(ended) = hands.join_next().await {
+            noted(ended);
         }
     }
 
     /// The consumer, once it is there. None = told to stop.
     async fn consumer(&self, stop: &CancellationToken) -> Option<PullConsumer> {
-        let mut known = tokio::select! {
-            () = stop.cancelled() => return None,
-            known = self.consumer.lock() => known,
-        };
-        if let Some(consumer) = known.as_ref() {
-            return Some(consumer.clone());
-        }
         let (begun, mut pause) = (Instant::now(), BACKOFF.0);
         loop {
             let asked = self.broker.jetstream.get_consumer_from_stream(WORKER_CONSUMER, &self.stream);
             match asked.await {
                 Ok(consumer) => {
-                    let consumer: PullConsumer = consumer;
-                    *known = Some(consumer.clone());
                     self.there.store(true, Ordering::Relaxed);
                     tracing::info!(stream = self.stream, "queue is there");
                     return Some(consumer);
@@ -131,13 +140,34 @@ impl Queue {
         }
     }
 
-    /// Forgets the consumer, which is then looked for again.
+    /// Notes that the consumer is gone; it is looked for again a moment later.
     async fn lost(&self, error: &str) {
-        let had = self.consumer.lock().await.take();
-        self.there.store(false, Ordering::Relaxed);
-        if had.is_some() {
+        if self.there.swap(false, Ordering::Relaxed) {
             tracing::warn!(stream = self.stream, error, "queue is gone; looking for it again");
         }
         sleep(BACKOFF.0).await;
+    }
+}
+
+/// Takes up every message that a pull request brings, until the request is over.
+async fn take(mut batch: Batch, handler: &Arc<impl Handle>, hands: &mut Hands) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            pulled = batch.next() => match pulled {
+                Some(Ok(message)) => {
+                    let handler = Arc::clone(handler);
+                    hands.spawn(async move { handler.handle(message).await });
+                }
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Ok(()),
+            },
+            Some(ended) = hands.join_next() => noted(ended),
+        }
+    }
+}
+
+fn noted(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "handling a message ended badly");
     }
 }

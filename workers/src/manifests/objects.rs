@@ -23,8 +23,8 @@ pub(super) fn config_name(by: &Identity) -> String {
     format!("config-r{}", by.revision)
 }
 
-/// The order's namespace. Pod Security `baseline` forbids every host port, so `privileged` is enforced and an admission
-/// policy restores the rest; `warn` and `audit` still tell what a pod of the order asks for.
+/// The order's namespace. Pod Security `baseline` forbids every host port, so `privileged` is enforced: what the order's
+/// pod may do is bounded by how it is built alone. `warn` and `audit` still tell what a pod asks for.
 pub(super) fn namespace(by: &Identity) -> Manifest {
     let levels = [("enforce", "privileged"), ("warn", "restricted"), ("audit", "restricted")];
     let labels = levels.map(|(mode, level)| (format!("pod-security.kubernetes.io/{mode}"), level.to_owned()));
