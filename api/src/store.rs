@@ -1,6 +1,7 @@
 //! PostgreSQL: the record. One file a table, SQL and nothing but SQL; neither HTTP nor NATS is known here. Every call is
 //! one statement unless it says otherwise, so every call is one transaction.
 
+pub mod acceptance;
 pub mod jobs;
 mod migrations;
 pub mod orders;

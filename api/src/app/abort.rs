@@ -11,8 +11,8 @@ use super::App;
 use super::deploy::Wait;
 use super::error::AppError;
 use super::json::{Field, Problems};
+use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::Job;
-use crate::store::orders::{Acceptance, Accepted};
 
 impl App {
     /// Aborts an order. An order that never ran anywhere has nothing to delete, and no job.

@@ -18,8 +18,9 @@ use super::error::AppError;
 use super::json::Problems;
 use super::pod_request::{self, PodRequest};
 use super::reservation::NotReserved;
+use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::Job;
-use crate::store::orders::{Acceptance, Accepted, Order};
+use crate::store::orders::Order;
 
 /// The largest pod: with what else belongs to a job it must fit into a NATS message of 1 MiB.
 const MAX_POD_BYTES: usize = 1_000_000;

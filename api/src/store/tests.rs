@@ -24,8 +24,9 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::Store;
+use super::acceptance::{Acceptance, Accepted};
 use super::jobs::Job;
-use super::orders::{Acceptance, Accepted, Created, NewOrder, Order, PortSpecification, Purchase};
+use super::orders::{Created, NewOrder, Order, PortSpecification, Purchase};
 
 /// The longest that anything in these tests is waited for.
 const LIMIT: Duration = Duration::from_secs(30);

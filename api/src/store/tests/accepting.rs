@@ -1,3 +1,5 @@
+//! What is accepted, and that it is accepted whole or not at all.
+
 use std::collections::BTreeSet;
 
 use common::job::{Until, Verb};
@@ -5,8 +7,8 @@ use common::name::JobId;
 use futures::future::join_all;
 use uuid::Uuid;
 
+use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::JobState;
-use super::super::orders::{Acceptance, Accepted};
 use super::cluster::{shared_database, shared_store};
 use super::{
     abort, at, deploy, digest, elsewhere, fresh_order, make, now, pod, purchase, region, succeed, try_abort,

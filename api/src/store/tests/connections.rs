@@ -1,3 +1,5 @@
+//! Connections: bounded, over TLS where wanted, and found again after an outage.
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Transaction};
 
-use super::super::orders::Accepted;
+use super::super::acceptance::Accepted;
 use super::super::{PostgresSettings, Store, StoreError};
 use super::cluster::{self, Cluster, Database, database, settings, shared_database};
 use super::{Acceptance, JobId, LIMIT, OrderId, deploy, fresh_order, now, order, pod, region};

@@ -1,8 +1,11 @@
+//! How many statements each call is, and that indexes serve them.
+
 use common::job::{JobStarted, Outcome, Until};
 use common::name::JobId;
 
 use super::super::Store;
-use super::super::orders::{Acceptance, Created, Filter, NewOrder, ServiceStatus};
+use super::super::acceptance::Acceptance;
+use super::super::orders::{Created, Filter, NewOrder, ServiceStatus};
 use super::cluster::{Database, database};
 use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value};
 

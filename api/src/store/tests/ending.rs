@@ -1,3 +1,5 @@
+//! Ends of jobs, and what they mean for their order.
+
 use common::job::{JobStarted, Outcome};
 use futures::future::join_all;
 use jiff::SignedDuration;

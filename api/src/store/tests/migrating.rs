@@ -1,3 +1,5 @@
+//! The schema is brought up to date once, however many instances do it.
+
 use super::super::Store;
 use super::cluster;
 

@@ -1,3 +1,5 @@
+//! Orders: made once, found by their secret, listed in pages.
+
 use std::collections::BTreeSet;
 
 use common::pod::Storage;

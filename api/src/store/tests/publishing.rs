@@ -1,3 +1,5 @@
+//! Jobs that the broker may not have.
+
 use common::image::Image;
 use common::job::{self, Change, Delete, Deploy, JOB_VERSION, Outcome, Until};
 use common::name::{ContainerName, JobId, OrderId};
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::Store;
-use super::super::orders::{Acceptance, Accepted};
+use super::super::acceptance::{Acceptance, Accepted};
 use super::cluster::database;
 use super::{abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, try_deploy, value};
 

@@ -1,9 +1,11 @@
+//! Jobs, revisions and holdings as they are read back.
+
 use std::collections::BTreeSet;
 
 use common::name::{OrderId, RegionCode};
 
 use super::super::StoreError;
-use super::super::orders::Accepted;
+use super::super::acceptance::Accepted;
 use super::cluster::{database, shared_store};
 use super::{
     abort, deploy, deploy_pod, elsewhere, end, failed, fresh_order, now, order, pod, region, succeed, tcp, try_deploy,

@@ -1,3 +1,5 @@
+//! What is secret is not in the tables.
+
 use std::process::Command;
 
 use base64::Engine as _;
@@ -5,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use common::pod::{RegistryLogin, Variable};
 use common::sealed::KeyRing;
 
-use super::super::orders::{Acceptance, Accepted, NewOrder};
+use super::super::acceptance::{Acceptance, Accepted};
+use super::super::orders::NewOrder;
 use super::cluster::{database, program};
 use super::{at, end, id, pod, purchase, region, value};
 use crate::app::secret::{Secrets, generate};
