@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Every part of a stack, for the commands that start, stop or ask it.
 set -Eeuo pipefail
+# PostgreSQL, which is another user, and containers read what is made here; what is secret says so itself.
+umask 022
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=dev/stack/build.sh
 . "$HERE/build.sh"

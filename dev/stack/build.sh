@@ -13,7 +13,14 @@ SERVERS_DIR=$(cd "$STACK_DIR/../servers" && pwd)
 ALL_SERVERS=(nats registry images cni runc etcd containerd kubernetes)
 SERVERS_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/vkube/servers
 KUBERNETES_VERSION=$(awk '$1 == "k8s.io/kubernetes" { print substr($2, 2) }' "$SERVERS_DIR/kubernetes/go.mod")
-BUILD_FREE_MB=8000
+
+# What a build may need on the disk, in MB: the module cache and what is compiled of it.
+free_mb_for() {
+  case $1 in
+    kubernetes) printf '8000\n' ;;
+    *) printf '2000\n' ;;
+  esac
+}
 
 # build_settings NAME: sets cgo, tags and ldflags, all that a build depends on besides its module.
 build_settings() {
@@ -45,26 +52,30 @@ server_dir() { printf '%s\n' "${SERVER_DIRS[$1]}"; }
 
 is_built() { [ -d "${SERVER_DIRS[$1]}" ]; }
 
+# tools_of NAME: the programs that its module says are its tools.
+tools_of() { awk '$1 == ")" { inside = 0 } inside { print $1 } $1 == "tool" && $2 == "(" { inside = 1 }' "$SERVERS_DIR/$1/go.mod"; }
+
+# compile NAME FOLDER: each step says itself that it failed, as bash does not end a function whose outcome is asked for.
 compile() {
   local name=$1 out=$2 cgo tags ldflags packages round
   build_settings "$name"
   case $name in
     images) packages=(./...) ;;
     # Two rounds: both use logrus, by names that differ in case, which one round refuses.
-    kubernetes) packages=('k8s.io/kubernetes/cmd/...' github.com/rancher/local-path-provisioner) ;;
+    kubernetes) packages=("$(tools_of kubernetes | grep '^k8s.io/')" "$(tools_of kubernetes | grep -v '^k8s.io/')") ;;
     *) packages=(tool) ;;
   esac
-  cd "$SERVERS_DIR/$name"
+  cd "$SERVERS_DIR/$name" || return
   for round in "${packages[@]}"; do
-    if [ "$name" = kubernetes ]; then round=$(GOFLAGS="" GOWORK=off GOTOOLCHAIN=local go list -mod=readonly tool | grep -E "^${round/.../.*}$"); fi
     # shellcheck disable=SC2086 # several packages a round, names without spaces
     env GOFLAGS=-buildvcs=false GOWORK=off GOTOOLCHAIN=local CGO_ENABLED="$cgo" \
-      nice -n "${VKUBE_DEV_NICE:-5}" go build -mod=readonly -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/" $round
+      nice -n "${VKUBE_DEV_NICE:-5}" go build -mod=readonly -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/" $round ||
+      return
   done
 }
 
 build_server() {
-  local name=$1 dir staging log free_mb
+  local name=$1 dir staging log free_mb wanted_mb
   dir=$(server_dir "$name")
   log=$SERVERS_CACHE/$name.log
   mkdir -p "$SERVERS_CACHE"
@@ -79,8 +90,9 @@ build_server() {
     return
   fi
   free_mb=$(df -Pm "$SERVERS_CACHE" | awk 'NR == 2 { print $4 }')
-  if [ "$free_mb" -lt "$BUILD_FREE_MB" ]; then
-    fail "the disk of $SERVERS_CACHE has $free_mb MB free and building the servers wants $BUILD_FREE_MB MB: free some, or set XDG_CACHE_HOME to a folder on another disk"
+  wanted_mb=$(free_mb_for "$name")
+  if [ "$free_mb" -lt "$wanted_mb" ]; then
+    fail "the disk of $SERVERS_CACHE has $free_mb MB free and building $name wants $wanted_mb MB: free some, or set XDG_CACHE_HOME to a folder on another disk"
   fi
   # Under the lock nobody else builds this server: what is there of older attempts is rubbish.
   rm -rf "$SERVERS_CACHE/.building-$name"

@@ -34,12 +34,12 @@ guide_call() {
   if [ "$STATUS" != "$expected" ]; then fail_of "$server" "the demo's call '$title' was answered with $STATUS instead of $expected"; fi
 }
 
-# The secret is shown once, so it is kept; the api may have forgotten the order (a purge), then there is a new one.
+# The secret is shown once, so it is kept. Where the order has ended, or the api knows of none (a purge), there is a new one.
 make_demo_order() {
   local secret
   if [ -s "$DEMO_ORDER_FILE" ]; then
     secret=$(jq -r .secret "$DEMO_ORDER_FILE")
-    if curl -sf -m 10 -o /dev/null -H "secret: $secret" "$API_URL/api/v1/k8s/order"; then
+    if [ "$(curl -sf -m 10 -H "secret: $secret" "$API_URL/api/v1/k8s/order" | jq -r .status)" = OrderFiled ]; then
       printf '\n--- The order of an earlier run is still there (dev/down --purge forgets it)\n'
       return
     fi

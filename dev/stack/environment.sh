@@ -1,8 +1,12 @@
 # shellcheck shell=bash
 # What a person's shell and the e2e tests are told about a stack.
 
-# Where cargo puts what it builds.
-binaries_dir() { printf '%s/debug\n' "${CARGO_TARGET_DIR:-$ROOT/target}"; }
+# Where cargo, called in the checkout, puts what it builds.
+binaries_dir() {
+  local target=${CARGO_TARGET_DIR:-target}
+  if [[ $target != /* ]]; then target=$ROOT/$target; fi
+  printf '%s/debug\n' "$target"
+}
 
 # export_line NAME VALUE
 export_line() { printf 'export %s=%q\n' "$1" "$2"; }

@@ -5,7 +5,7 @@ crane() { DOCKER_CONFIG=$STACK_HOME/images/login "$(server_dir registry)/crane" 
 
 # layer NAME FOLDER: a tar of the folder, the same bytes whenever the content is the same.
 layer() {
-  tar -C "$2" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$STACK_HOME/images/$1.tar" .
+  tar -C "$2" --mode=a+rX --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$STACK_HOME/images/$1.tar" .
 }
 
 # publish IMAGE LAYER [MUTATE FLAG...]: an image for linux/amd64 upon the busybox one.

@@ -13,6 +13,11 @@ require_root() {
   if [ "$(id -u)" != 0 ]; then fail "this must be run as root: it installs packages and makes network namespaces, mounts and cgroups (try: sudo -E $0)"; fi
 }
 
+# The local images are of this one platform, as the product asks registries for.
+require_amd64() {
+  if [ "$(uname -m)" != x86_64 ]; then fail "this machine is $(uname -m), and pods run for linux/amd64: use a cluster elsewhere (dev/up --kubeconfig FILE)"; fi
+}
+
 missing_packages() {
   local installed package
   installed=$(dpkg-query -W -f='${Package} ${Status}\n' "$@" 2>/dev/null | sed -n 's/ install ok installed$//p') || true
@@ -20,6 +25,9 @@ missing_packages() {
     if ! grep -qx "$package" <<<"$installed"; then printf '%s\n' "$package"; fi
   done
 }
+
+# apt_get ARGUMENT...: waits for another that is at work: a new machine updates itself.
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@"; }
 
 # debian_packages NAME...: installs those that are missing.
 debian_packages() {
@@ -30,10 +38,12 @@ debian_packages() {
   require_root
   mkdir -p "$TOOLS"
   note "missing: ${missing[*]}"
-  patiently "reading Debian's package lists" "$log" apt-get update -q ||
+  patiently "reading Debian's package lists" "$log" apt_get update ||
     fail "apt-get update failed" "$log"
-  DEBIAN_FRONTEND=noninteractive patiently "installing Debian packages" "$log" \
-    apt-get install -y -q --no-install-recommends "${missing[@]}" ||
+  # What an installation that was interrupted left half done stops every other.
+  patiently "looking after interrupted installations" "$log" dpkg --configure -a ||
+    fail "dpkg could not end an installation that was interrupted" "$log"
+  patiently "installing Debian packages" "$log" apt_get install -y --no-install-recommends "${missing[@]}" ||
     fail "apt-get could not install ${missing[*]}" "$log"
 }
 
@@ -98,11 +108,17 @@ install_rust_component() {
   rustup component add "$1" >"$log" 2>&1 || fail "cargo has no $1, and rustup could not add it" "$log"
 }
 
+# install_all: one command at a time.
 install_all() {
   require_root
+  mkdir -p "$TOOLS"
+  exec {INSTALL_LOCK}>"$TOOLS/lock"
+  flock -w 900 "$INSTALL_LOCK" || fail "another installation does not end (it holds $TOOLS/lock)"
   debian_packages "${PACKAGES[@]}"
   install_cargo
   install_go
   install_kubectl
   install_docker_registry
+  exec {INSTALL_LOCK}>&-
+  INSTALL_LOCK=''
 }

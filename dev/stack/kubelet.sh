@@ -8,7 +8,8 @@ prepare_node_address() {
   if ! ip link show "$NODE_INTERFACE" >/dev/null 2>&1; then ip link add "$NODE_INTERFACE" type bridge; fi
   ip address replace "$NODE_ADDRESS/32" dev "$NODE_INTERFACE"
   ip link set "$NODE_INTERFACE" up
-  sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.route_localnet=1
+  # The port plugin opens the way from loopback itself, for the pods' bridge alone.
+  sysctl -qw net.ipv4.ip_forward=1
 }
 
 # A parent cgroup of the stack's own: a kubelet deletes the pods that it does not know below its own parent.

@@ -86,14 +86,19 @@ remove_devices() {
   ip link delete "$NODE_INTERFACE" 2>/dev/null || true
 }
 
-# clean_leftovers: to be called when none of the stack's servers is wanted any more.
-clean_leftovers() {
-  end_strays TERM
+# clean_pods: what is left of pods once their runtime is gone.
+clean_pods() {
   end_containers
   unmount_all
   remove_port_rules
   remove_devices
   remove_cgroups
+}
+
+# clean_leftovers: to be called when none of the stack's servers is wanted any more.
+clean_leftovers() {
+  end_strays TERM
+  clean_pods
   rm -rf --one-file-system "$STACK_RUN" "$STACK_HOME/containerd/state" "$STACK_HOME/containerd/runc"
 }
 

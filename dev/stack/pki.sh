@@ -4,7 +4,7 @@
 issue_certificate() { # NAME SUBJECT [ALTERNATIVE NAMES]
   local extensions='extendedKeyUsage=serverAuth,clientAuth'
   if [ -n "${3:-}" ]; then extensions+=$'\n'"subjectAltName=$3"; fi
-  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -subj "$2" -out "$1.csr"
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -subj "$2" -out "$1.csr" || return
   openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out "$1.crt" \
     -extfile <(printf '%s\n' "$extensions")
 }
@@ -35,20 +35,21 @@ YAML
   mv "$dir/$1.yaml.new" "$dir/$1.yaml"
 }
 
+# make_certificates: each step says itself that it failed, as bash does not end a function whose outcome is asked for.
 make_certificates() {
   umask 077
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout ca.key -out ca.crt \
-    -subj "/CN=vkube-$STACK"
-  issue_certificate apiserver /CN=kube-apiserver \
-    "IP:127.0.0.1,IP:10.96.0.1,IP:$NODE_ADDRESS,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,DNS:$NODE_NAME"
-  issue_certificate apiserver-kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client
-  issue_certificate kubelet-server "/CN=$NODE_NAME" "IP:127.0.0.1,IP:$NODE_ADDRESS,DNS:$NODE_NAME"
-  issue_certificate admin /O=system:masters/CN=admin
-  issue_certificate kubelet "/O=system:nodes/CN=system:node:$NODE_NAME"
-  issue_certificate controller-manager /CN=system:kube-controller-manager
-  issue_certificate scheduler /CN=system:kube-scheduler
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out service-account.key
-  openssl pkey -in service-account.key -pubout -out service-account.pub
+    -subj "/CN=vkube-$STACK" &&
+    issue_certificate apiserver /CN=kube-apiserver \
+      "IP:127.0.0.1,IP:10.96.0.1,IP:$NODE_ADDRESS,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,DNS:$NODE_NAME" &&
+    issue_certificate apiserver-kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client &&
+    issue_certificate kubelet-server "/CN=$NODE_NAME" "IP:127.0.0.1,IP:$NODE_ADDRESS,DNS:$NODE_NAME" &&
+    issue_certificate admin /O=system:masters/CN=admin &&
+    issue_certificate kubelet "/O=system:nodes/CN=system:node:$NODE_NAME" &&
+    issue_certificate controller-manager /CN=system:kube-controller-manager &&
+    issue_certificate scheduler /CN=system:kube-scheduler &&
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out service-account.key &&
+    openssl pkey -in service-account.key -pubout -out service-account.pub
 }
 
 prepare_pki() {
@@ -56,7 +57,7 @@ prepare_pki() {
   if [ ! -d "$PKI" ]; then
     rm -rf "$PKI.new"
     mkdir -p "$PKI.new" "$LOGS"
-    (cd "$PKI.new" && set -e && make_certificates) >"$(log_file pki)" 2>&1 ||
+    (cd "$PKI.new" && make_certificates) >"$(log_file pki)" 2>&1 ||
       fail "the certificates of Kubernetes could not be made" "$(log_file pki)"
     mv "$PKI.new" "$PKI"
   fi

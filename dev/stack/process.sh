@@ -22,18 +22,21 @@ identity() {
 server_pid() {
   local pid known
   read -r pid known 2>/dev/null <"$(pid_file "$1")" || return 1
-  if [ "$(identity "$pid")" != "$known" ]; then return 1; fi
+  if [ -z "$known" ] || [ "$(identity "$pid")" != "$known" ]; then return 1; fi
   printf '%s\n' "$pid"
 }
 
 runs() { server_pid "$1" >/dev/null 2>&1; }
 
-# daemon NAME COMMAND...: starts it apart from this terminal, its output in its log.
+# daemon NAME COMMAND...: starts it apart from this terminal, its output in its log. It notes its own id before it becomes
+# the server, so that a run that is killed at any moment leaves no server that nobody remembers.
 daemon() {
-  local name=$1 log pid
+  local name=$1 log pid file
   shift
   log=$(log_file "$name")
+  file=$(pid_file "$name")
   mkdir -p "$STACK_RUN" "$LOGS"
+  rm -f "$file"
   if [ -s "$log" ] && [ "$(stat -c %s "$log")" -gt 20000000 ]; then mv -f "$log" "$log.old"; fi
   stat -c %s "$log" 2>/dev/null >"$STACK_RUN/$name.log-begin" || printf '0\n' >"$STACK_RUN/$name.log-begin"
   (
@@ -43,12 +46,14 @@ daemon() {
       if [ "$descriptor" -gt 2 ]; then eval "exec $descriptor>&-"; fi
     done
     cd "$STACK_HOME" || exit
+    pid=$BASHPID
+    printf '%s %s\n' "$pid" "$(identity "$pid")" >"$file.new" && mv "$file.new" "$file" || exit
     exec env VKUBE_STACK_DAEMON="$STACK_HOME" setsid "$@"
   ) >>"$log" 2>&1 </dev/null &
   pid=$!
   # Its end is looked for, not reported.
   disown "$pid"
-  printf '%s %s\n' "$pid" "$(identity "$pid" || true)" >"$(pid_file "$name")"
+  while [ ! -e "$file" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
 }
 
 # await NAME SECONDS WHAT COMMAND...: until the command succeeds; NAME is the server it depends on.
@@ -96,6 +101,6 @@ require_free_port() {
   local holder
   holder=$(ss -Hltnp "sport = :$2" | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p' | head -1)
   if [ -n "$(ss -Hltn "sport = :$2")" ]; then
-    fail "port $2, which $1 needs, is taken by ${holder:-a process of another namespace}: end that, or see the VKUBE_DEV_*_PORT settings in dev/stack/instance.sh"
+    fail "port $2, which $1 needs, is taken by ${holder:-a process of another namespace}: end that, or move ours where dev/stack/instance.sh has a setting for it"
   fi
 }

@@ -2,11 +2,20 @@
 # What dev/up and dev/down do besides starting single servers: building the workspace, telling what runs and
 # still fits, stopping everything.
 
-# lock_stack: one dev/up or dev/down at a time.
+# lock_stack: one dev/up or dev/down at a time. What a killed one left working (a request of the demo) ends soon.
 lock_stack() {
-  mkdir -p "$STACKS_HOME"
-  exec {STACK_LOCK}>"$STACKS_HOME/$STACK.lock"
-  flock -w 1 "$STACK_LOCK" || fail "another dev/up or dev/down is at work (it holds $STACKS_HOME/$STACK.lock)"
+  local file=$STACKS_HOME/$STACK.lock owner known
+  install -d -m 755 "$STACKS_HOME" "$STACK_HOME"
+  exec {STACK_LOCK}<>"$file"
+  if ! flock -n "$STACK_LOCK"; then
+    read -r owner known <"$file" || true
+    if [ -n "${known:-}" ] && [ "$(identity "$owner")" = "$known" ]; then
+      fail "another dev/up or dev/down is at work (process $owner, which holds $file)"
+    fi
+    note "waiting for the end of what a killed dev/up left working"
+    flock -w 90 "$STACK_LOCK" || fail "something that a killed dev/up left working does not end: see 'fuser $file'"
+  fi
+  printf '%s %s\n' "$$" "$(identity "$$")" >"$file"
 }
 
 build_workspace() {
@@ -54,6 +63,8 @@ stop_what_does_not_fit() {
     note "stopping ${unfit[*]}: not what is wanted now"
     stop_servers "${unfit[@]}"
   fi
+  # Pods live on without their runtime, and nobody would look after them.
+  if [[ " $* " != *" containerd "* ]]; then clean_pods; fi
 }
 
 # choose_cluster FILE: which cluster the worker acts on; empty = the stack's own.

@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # What the commands of dev/ print: steps with durations, and the one sentence that a failure ends with.
 
+if [ -z "${HOME:-}" ]; then
+  HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
+  export HOME
+fi
+
 # A failure inside a function called from a subshell must end the command all the same.
 FAILED=70
 
@@ -41,10 +46,15 @@ step() {
   note "done in $(seconds_since "$begun")"
 }
 
-# in_background COMMAND...: starts it as a group of processes of its own, to be ended as one; sets BACKGROUND.
+# in_background COMMAND...: starts it as a group of processes of its own, to be ended as one; sets BACKGROUND. Should it
+# live on when this command is killed, it does not hold the locks of the stack and of installations.
 in_background() {
   set -m
-  "$@" </dev/null &
+  {
+    if [ -n "${STACK_LOCK:-}" ]; then exec {STACK_LOCK}>&-; fi
+    if [ -n "${INSTALL_LOCK:-}" ]; then exec {INSTALL_LOCK}>&-; fi
+    "$@"
+  } </dev/null &
   BACKGROUND=$!
   set +m
 }

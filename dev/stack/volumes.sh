@@ -55,5 +55,8 @@ volumes_spawn() {
     --helper-pod-file "$home/helper-pod.yaml" --kubeconfig "$ADMIN_KUBECONFIG"
 }
 
-# It has no address to ask; it takes claims from the moment that it holds its lease.
-volumes_ready() { admin get storageclass local-path && grep -q 'Started provisioner controller' "$(log_file volumes)"; }
+# It has no address to ask; it takes claims from the moment that it holds its lease, which its log of this life says.
+volumes_ready() {
+  admin get storageclass local-path &&
+    tail -c "+$(($(<"$STACK_RUN/volumes.log-begin") + 1))" "$(log_file volumes)" | grep 'Started provisioner controller'
+}

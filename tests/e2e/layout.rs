@@ -1,4 +1,4 @@
-//! Who may import whom (`CONTRIBUTING.md`): the crates by `cargo tree`, the folders by what their files name. Needs no
+//! Who may import whom (`ARCHITECTURE.md`): the crates by `cargo tree`, the folders by what their files name. Needs no
 //! server.
 
 use std::collections::BTreeSet;
