@@ -25,10 +25,9 @@ use super::streams::{Streams, timestamp};
 const CONCURRENCY: usize = 16;
 /// The longest that one end is handled: less than the broker waits for its acknowledgement.
 const HANDLING_LIMIT: Duration = Duration::from_secs(25);
-/// How long a pull request stands at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that there is nothing to deliver.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a pull request stands at the server, and so how long the end of pulling takes: what the server has promised to
+/// a request comes until then, and would otherwise come to another instance only after the broker's patience.
+const PULL_EXPIRES: Duration = Duration::from_secs(2);
 /// The longest before an end that could not be handled comes again.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// How often a waiter looks into the stream itself.
@@ -82,7 +81,7 @@ impl ResultsConsumer {
         while handling.next().await.is_some() {}
     }
 
-    /// One stream of messages; ends without error at shutdown only.
+    /// One request after another, each for as many messages as there are hands free; ends without error at shutdown only.
     async fn pull<'h, H, F, E>(
         &self,
         handler: &'h H,
@@ -97,24 +96,32 @@ impl ResultsConsumer {
     {
         // Made if it is not there, else only found.
         let consumer = self.link.context.create_consumer_on_stream(stream::results_consumer(), stream::RESULTS).await?;
-        let pulled = consumer.stream().max_messages_per_batch(CONCURRENCY).expires(PULL_EXPIRES);
-        let mut messages = pulled.heartbeat(PULL_HEARTBEAT).messages().await?;
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                Some(()) = handling.next(), if !handling.is_empty() => {}
-                message = messages.next(), if handling.len() < CONCURRENCY => match message {
-                    Some(message) => {
-                        handling.push(handle(message?, handler).boxed());
-                        backoff.reset();
-                    }
-                    None => return Err("the stream of results has ended".into()),
+        while !shutdown.is_cancelled() {
+            let free = CONCURRENCY.saturating_sub(handling.len());
+            if free == 0 {
+                handling.next().await;
+                continue;
+            }
+            let mut batch = consumer.batch().max_messages(free).expires(PULL_EXPIRES).messages().await?;
+            // The server may have gone: by then the request is over in any case.
+            let mut over = std::pin::pin!(async {
+                shutdown.cancelled().await;
+                time::sleep(PULL_EXPIRES).await;
+            });
+            loop {
+                tokio::select! {
+                    biased;
+                    message = batch.next() => match message {
+                        Some(message) => {
+                            handling.push(handle(message?, handler).boxed());
+                            backoff.reset();
+                        }
+                        None => break,
+                    },
+                    Some(()) = handling.next(), if !handling.is_empty() => {}
+                    () = &mut over => break,
                 }
             }
-        }
-        // What was delivered and not begun is for other instances, at once.
-        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-            settle(&message, AckKind::Nak(None)).await;
         }
         Ok(())
     }

@@ -79,6 +79,9 @@ impl Queue {
                 }
                 continue;
             }
+            while let Some(ended) = hands.try_join_next() {
+                noted(ended);
+            }
             let free = most.saturating_sub(hands.len());
             if free == 0 {
                 tokio::select! {
@@ -98,7 +101,7 @@ impl Queue {
             let pulled = match consumer.batch().max_messages(free).expires(PULL_EXPIRES).messages().await {
                 Ok(batch) => {
                     tokio::select! {
-                        pulled = take(batch, handler, &mut hands) => pulled,
+                        pulled = take(batch, handler, &mut hands, stop) => pulled,
                         _ = connects.changed() => Ok(()),
                     }
                 }
@@ -150,9 +153,20 @@ impl Queue {
 }
 
 /// Takes up every message that a pull request brings, until the request is over.
-async fn take(mut batch: Batch, handler: &Arc<impl Handle>, hands: &mut Hands) -> Result<(), String> {
+async fn take(
+    mut batch: Batch,
+    handler: &Arc<impl Handle>,
+    hands: &mut Hands,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    // The server may have gone: by then the request is over in any case.
+    let mut over = std::pin::pin!(async {
+        stop.cancelled().await;
+        sleep(PULL_EXPIRES).await;
+    });
     loop {
         tokio::select! {
+            biased;
             pulled = batch.next() => match pulled {
                 Some(Ok(message)) => {
                     let handler = Arc::clone(handler);
@@ -162,6 +176,7 @@ async fn take(mut batch: Batch, handler: &Arc<impl Handle>, hands: &mut Hands) -
                 None => return Ok(()),
             },
             Some(ended) = hands.join_next() => noted(ended),
+            () = &mut over => return Ok(()),
         }
     }
 }
