@@ -34,6 +34,8 @@ pub enum Reason {
     ImageNotFound,
     /// The registry refuses the login.
     RegistryRefused,
+    /// The registry does not let the region pull the image with the login that was given, or without one.
+    ImagePullRefused,
     /// The registry limits how often we may ask.
     RegistryRateLimited,
     /// The registry does not answer.

@@ -59,7 +59,8 @@ pub fn jobs(region: &RegionCode, settings: StreamSettings) -> Config {
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         max_messages: 100_000,
-        max_bytes: 512 << 20,
+        // The server sets this much of its disk aside, for each region.
+        max_bytes: 64 << 20,
         max_message_size: 1 << 20,
         num_replicas: settings.replicas,
         ..Config::default()
@@ -111,8 +112,10 @@ fn bucket(name: &str, settings: StreamSettings) -> Config {
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
-        max_message_size: 512 << 10,
-        max_bytes: 512 << 20,
+        // The ports in use of a region, some 80 bytes each, are one message.
+        max_message_size: 1 << 20,
+        // The server sets this much of its disk aside.
+        max_bytes: 128 << 20,
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,

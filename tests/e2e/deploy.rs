@@ -76,7 +76,7 @@ fn a_private_image_runs_with_the_right_login_and_only_with_it() -> Result<()> {
 
         let request = order.request(reqwest::Method::POST, "/k8s/deploy?until=available").json(&body("wrong"));
         let answer = request.header("prefer", "wait=60").send().await?;
-        answer.refused(401, Reason::RegistryRefused)?;
+        answer.refused(422, Reason::ImagePullRefused)?;
         Ok(())
     })
 }

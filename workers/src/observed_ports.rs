@@ -98,9 +98,11 @@ impl Observer {
                     tracing::warn!(error = &error as &dyn std::error::Error, "ports in use are not written");
                     return false;
                 };
-                // Another worker wrote: it sees the same pods. Only the first time it may have been long ago.
+                // Another worker wrote: it sees the same pods. The first time it may have been long ago, and where there is
+                // nothing, the bucket was made anew.
                 *revision = current;
-                !first || self.put(body, current).await.inspect(|sequence| *revision = *sequence).is_ok()
+                (!first && current != 0)
+                    || self.put(body, current).await.inspect(|sequence| *revision = *sequence).is_ok()
             }
         }
     }
@@ -122,12 +124,16 @@ fn current_revision(error: &PublishError) -> Option<u64> {
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Each port in use, once for each holder. Pods on nodes of other regions hold none of ours, and a listener on a port
+/// Each port in use, once for each holder. Pods on nodes of other regions, or that wait for one, hold none of ours, and a listener on a port
 /// that an order's pod holds is what makes that port reachable.
 fn in_use(pods: &[Arc<PodSeen>], nodes: &[NodeSeen], region: &str, host: &BTreeSet<HostPort>) -> Vec<ObservedPort> {
     let elsewhere: BTreeSet<&str> =
         nodes.iter().filter(|node| node.region.as_deref() != Some(region)).map(|node| node.name.as_str()).collect();
-    let here = |pod: &&Arc<PodSeen>| !pod.finished && pod.node.as_deref().is_none_or(|node| !elsewhere.contains(node));
+    let here = |pod: &&Arc<PodSeen>| match (pod.node.as_deref(), pod.region.as_deref()) {
+        _ if pod.finished => false,
+        (Some(node), _) => !elsewhere.contains(node),
+        (None, wanted) => wanted.is_none_or(|wanted| wanted == region),
+    };
     let mut holders: BTreeMap<HostPort, BTreeSet<Option<OrderId>>> = BTreeMap::new();
     for pod in pods.iter().filter(here) {
         for port in &pod.ports {
@@ -159,6 +165,17 @@ mod tests {
         Arc::new(PodSeen::from_object(serde_json::from_value(pod).unwrap()))
     }
 
+    /// A pod that has no node yet, and wants one of a region.
+    fn waiting(namespace: &str, region: &str, port: u16) -> Arc<PodSeen> {
+        let order = namespace.strip_prefix("vkube-").unwrap_or("none");
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "p", "namespace": namespace, "labels": { LABEL_ORDER: order } },
+            "spec": { "nodeSelector": { "region": region },
+                "containers": [{ "ports": [{ "containerPort": 80, "hostPort": port }] }] },
+            "status": { "phase": "Pending" } });
+        Arc::new(PodSeen::from_object(serde_json::from_value(pod).unwrap()))
+    }
+
     fn node(name: &str, region: &str) -> NodeSeen {
         let region = Some(region.to_owned());
         NodeSeen { name: name.to_owned(), region, ready: true, cpu: String::new(), memory: String::new() }
@@ -173,6 +190,8 @@ mod tests {
             pod("vkube-a", "n2", 4, "Running"),
             pod("vkube-b", "n9", 5, "Running"),
             pod("vkube-b", "n1", 1, "Running"),
+            waiting("vkube-c", "ausrine", 7),
+            waiting("vkube-c", "vakarine", 8),
         ];
         let host =
             [6, 1].map(|port| HostPort { protocol: common::port::Protocol::Tcp, port: port.try_into().unwrap() });
@@ -180,6 +199,6 @@ mod tests {
         let told = in_use(&pods, &nodes, "ausrine", &BTreeSet::from(host));
         let told: Vec<_> =
             told.iter().map(|p| format!("{} {:?}", p.port, p.order.as_ref().map(OrderId::as_str))).collect();
-        assert_eq!(told, ["1 Some(\"a\")", "1 Some(\"b\")", "2 None", "5 Some(\"b\")", "6 None"]);
+        assert_eq!(told, ["1 Some(\"a\")", "1 Some(\"b\")", "2 None", "5 Some(\"b\")", "6 None", "7 Some(\"c\")"]);
     }
 }

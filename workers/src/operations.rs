@@ -116,9 +116,11 @@ impl From<FenceError> for OperationError {
     }
 }
 
-/// A refusal in words for a customer. Of the apiserver's message only an admission policy's own words are theirs.
+/// A refusal in words for a customer. Of the apiserver's message only the own words of an admission policy or webhook are
+/// theirs.
 fn refusal(reason: Reason, answer: &str) -> Failure {
-    let message = match (reason, answer.split_once("denied request: ")) {
+    let words = answer.split_once("denied request: ").or_else(|| answer.split_once("denied the request: "));
+    let message = match (reason, words) {
         (Reason::QuotaExceeded, _) => {
             "the pod needs more than the order's units allow; ask for less memory or more units".to_owned()
         }

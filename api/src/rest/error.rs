@@ -36,6 +36,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         Reason::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::IdempotencyKeyReused
         | Reason::QuotaExceeded
+        | Reason::ImagePullRefused
         | Reason::CrashLoop
         | Reason::RolloutTimeout
         | Reason::Refused => StatusCode::UNPROCESSABLE_ENTITY,

@@ -38,8 +38,10 @@ impl Statuses for DeployFailures {
         (409, "Ports that others hold (`PORT_OCCUPIED`), an order that has ended, a newer change"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
-        (422, "The key was used for another request, or Kubernetes refuses the pod"),
+        (422, "The key was used for another request, Kubernetes refuses the pod, or a registry refuses its login"),
+        (429, "With `until=available`: a registry limits how often images are pulled"),
         (500, "`server error`"),
+        (502, "With `until=available`: the registry of an image does not answer"),
         (503, "The region or the service is not there at the moment; try again"),
     ];
 }

@@ -36,7 +36,11 @@ fn forbidden(message: &str) -> Disposition {
         Disposition::Refused(Reason::QuotaExceeded)
     } else if message.contains("because it is being terminated") || message.contains("status unknown for quota") {
         Disposition::Retry
-    } else if message.contains("denied request") || message.contains("violates PodSecurity") || is_limit(message) {
+    } else if message.contains("denied request")
+        || message.contains("denied the request")
+        || message.contains("violates PodSecurity")
+        || is_limit(message)
+    {
         Disposition::Refused(Reason::Refused)
     } else {
         // A right that this worker lacks: the operator's to give, while the job waits.
@@ -95,6 +99,13 @@ mod tests {
                 403,
                 "Forbidden",
                 "pods \"a-1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+                Disposition::Refused(Reason::Refused),
+            ),
+            (
+                "admission webhook",
+                403,
+                "Forbidden",
+                "admission webhook \"validation.example.com\" denied the request: no",
                 Disposition::Refused(Reason::Refused),
             ),
             (

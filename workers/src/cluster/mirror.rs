@@ -10,10 +10,10 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Api;
 use kube::core::{ApiResource, DynamicObject};
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use tokio::sync::watch as signal;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
@@ -22,6 +22,8 @@ use super::Cluster;
 const RELIST_EVERY: Duration = Duration::from_mins(5);
 /// How long one watch request lasts: shorter than what load balancers cut in silence.
 const WATCH_SECONDS: u32 = 200;
+/// How long to wait before a list is asked for again after a failure: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// A watch that has been failing for this long no longer says how things are.
 const BROKEN_AFTER: Duration = Duration::from_secs(20);
 
@@ -107,8 +109,9 @@ impl<T: Seen> Mirror<T> {
         let api: Api<DynamicObject> = Api::all_with(cluster.client(), &T::resource());
         let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
         config.label_selector = T::label_selector().map(str::to_owned);
+        let mut pause = BACKOFF.0;
         loop {
-            let events = watch(api.clone(), config.clone()).default_backoff();
+            let events = watch(api.clone(), config.clone());
             tokio::pin!(events);
             let renew = Instant::now() + RELIST_EVERY;
             let mut listed = Objects::new();
@@ -117,8 +120,20 @@ impl<T: Seen> Mirror<T> {
                     () = stop.cancelled() => return,
                     () = sleep_until(renew) => break,
                     event = events.next() => match event {
-                        Some(Ok(event)) => self.take(event, &mut listed),
-                        Some(Err(error)) => self.fail(&error),
+                        Some(Ok(event)) => {
+                            self.take(event, &mut listed);
+                            pause = BACKOFF.0;
+                        }
+                        // A watch that goes on says nothing until something changes: only a list shows that all is well.
+                        Some(Err(error)) => {
+                            self.fail(&error);
+                            tokio::select! {
+                                () = stop.cancelled() => return,
+                                () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
+                            }
+                            pause = (pause * 2).min(BACKOFF.1);
+                            break;
+                        }
                         None => break,
                     },
                 }

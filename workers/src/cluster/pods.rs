@@ -28,6 +28,8 @@ pub struct PodSeen {
     pub finished: bool,
     /// The node it is on.
     pub node: Option<String>,
+    /// The region whose nodes it wants; none = any.
+    pub region: Option<String>,
     /// The ports of the node that it holds.
     pub ports: Vec<HostPort>,
     /// Why it finds no node, in the scheduler's words.
@@ -115,6 +117,7 @@ impl Seen for PodSeen {
             terminating: metadata.deletion_timestamp.is_some(),
             finished: matches!(text(status, "phase"), "Succeeded" | "Failed"),
             node: Some(text(spec, "nodeName")).filter(|node| !node.is_empty()).map(str::to_owned),
+            region: spec.pointer("/nodeSelector/region").and_then(Value::as_str).map(str::to_owned),
             ports: host_ports(spec),
             unschedulable: unschedulable(status),
             ready: list(status, "conditions").any(|c| text(c, "type") == "Ready" && text(c, "status") == "True"),

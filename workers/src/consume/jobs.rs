@@ -28,6 +28,9 @@ use crate::operations::{OperationError, RetryCause, run_job};
 /// What a job may take besides waiting for its rollout, before it counts as hung.
 const WORK_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// How long a job that is given back stays at the broker: longer than this worker's last request for jobs stands there.
+const GIVEN_BACK_FOR: Duration = Duration::from_secs(3);
+
 /// Runs jobs.
 #[derive(Debug)]
 pub struct Jobs {
@@ -86,7 +89,7 @@ impl Jobs {
                 answer::tell(&self.broker, inbox.as_ref(), &Progress::Started(started)).await;
                 let Some(attempted) = self.run(message, &job).await else {
                     tracing::info!(job.id = %stub.id, "job is given back at shutdown");
-                    let _ = message.ack_with(AckKind::Nak(None)).await;
+                    let _ = message.ack_with(AckKind::Nak(Some(GIVEN_BACK_FOR))).await;
                     return;
                 };
                 attempted

@@ -18,6 +18,8 @@ use crate::kubernetes::namespace_of;
 
 /// How long a refusal to make the pod must last: quotas are counted with a delay, and the condition outlives its cause.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// How long Kubernetes must have given up: pods and Deployments are seen by two watches, one a moment before the other.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(3);
 /// How long a pod must have found no node.
 const HOMELESS_FOR: Duration = Duration::from_secs(10);
 /// How long pulling an image must have failed for a reason that may pass.
@@ -101,11 +103,20 @@ struct Rollout {
     refused_since: Option<Instant>,
     homeless_since: Option<Instant>,
     unpulled_since: Option<Instant>,
+    given_up_since: Option<Instant>,
 }
 
 impl Rollout {
     fn new(job: JobId, until: Until) -> Self {
-        Self { job, until, begun: false, refused_since: None, homeless_since: None, unpulled_since: None }
+        Self {
+            job,
+            until,
+            begun: false,
+            refused_since: None,
+            homeless_since: None,
+            unpulled_since: None,
+            given_up_since: None,
+        }
     }
 
     fn look(&mut self, now: Instant, deployment: Option<&DeploymentSeen>, pods: &[Arc<PodSeen>]) -> Verdict {
@@ -128,8 +139,13 @@ impl Rollout {
             None => self.refused(now, deployment, pods),
         };
         let failure = failure.or_else(|| {
-            let given_up = deployment.observed && deployment.deadline_exceeded;
-            (given_up && self.until == Until::Available).then(|| {
+            // Until the old pod is gone and the new one made, the condition is that of the revision before.
+            let given_up = deployment.observed && deployment.deadline_exceeded && mine.is_some();
+            if !given_up || self.until != Until::Available {
+                self.given_up_since = None;
+                return None;
+            }
+            lasted(&mut self.given_up_since, now, GIVEN_UP_FOR).then(|| {
                 let message = "the pod did not become ready in time; see its status and log";
                 Failure::new(Reason::RolloutTimeout, message)
             })
@@ -162,7 +178,7 @@ impl Rollout {
         match unpulled {
             Some((container, reason)) => {
                 let lasting = lasted(&mut self.unpulled_since, now, UNPULLED_FOR);
-                if lasting || matches!(reason, Reason::ImageNotFound | Reason::RegistryRefused) {
+                if lasting || matches!(reason, Reason::ImageNotFound | Reason::ImagePullRefused) {
                     return Some(not_pulled(container, reason));
                 }
             }
@@ -186,23 +202,28 @@ fn no_room(words: &str) -> Failure {
     Failure::new(Reason::NoRoom, message)
 }
 
-/// Why a container's image is not there, if pulling it has failed and been put off.
+/// Why a container's image is not there, if pulling it has failed and been put off. The words hold the image's name too, so
+/// each phrase has a blank, which no name has.
 fn unpullable(container: &ContainerSeen) -> Option<Reason> {
     let waiting = container.waiting.as_ref()?;
-    let says = |words: &[&str]| words.iter().any(|word| waiting.message.contains(word));
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| waiting.message.contains(phrase));
     match waiting.reason.as_str() {
         // Before the others: a registry that hides private images says "denied" of those that do not exist, too.
-        "ImagePullBackOff" if says(&["not found", "does not exist"]) => Some(Reason::ImageNotFound),
-        "ImagePullBackOff" if says(&["401", "403", "unauthorized", "authorization failed", "denied"]) => {
-            Some(Reason::RegistryRefused)
+        "ImagePullBackOff"
+            if says(&[": not found", "does not exist", "manifest unknown: ", "no match for platform"]) =>
+        {
+            Some(Reason::ImageNotFound)
         }
-        "ImagePullBackOff" if says(&["429", "toomanyrequests", "Too Many Requests"]) => {
+        "ImagePullBackOff"
+            if says(&["401 Unauthorized", "403 Forbidden", "authorization failed", " denied", "denied: "]) =>
+        {
+            Some(Reason::ImagePullRefused)
+        }
+        "ImagePullBackOff" if says(&["429 Too Many Requests", "toomanyrequests: "]) => {
             Some(Reason::RegistryRateLimited)
         }
-        "ImagePullBackOff" if says(&["dial tcp", "i/o timeout", "connection refused", "502", "503"]) => {
-            Some(Reason::RegistryUnreachable)
-        }
-        "ImagePullBackOff" | "InvalidImageName" => Some(Reason::ImageNotFound),
+        "ImagePullBackOff" => Some(Reason::RegistryUnreachable),
+        "InvalidImageName" => Some(Reason::ImageNotFound),
         _ => None,
     }
 }
@@ -210,7 +231,7 @@ fn unpullable(container: &ContainerSeen) -> Option<Reason> {
 fn not_pulled(container: &ContainerSeen, reason: Reason) -> Failure {
     let name = &container.name;
     let message = match reason {
-        Reason::RegistryRefused => {
+        Reason::ImagePullRefused => {
             format!("the image of container {name} does not exist, or its registry refuses the login")
         }
         Reason::RegistryRateLimited => {
