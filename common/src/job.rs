@@ -134,6 +134,12 @@ pub enum Outcome {
         /// The newer job's sequence.
         by: Sequence,
     },
+    /// A newer job of the order had begun while what this one wrote stood in the cluster. Should the newer one write
+    /// nothing, it stands still: until that one's end is known, the order goes on holding this one's ports.
+    Overtaken {
+        /// The newer job's sequence.
+        by: Sequence,
+    },
 }
 
 /// Tells a waiting api that a worker has begun a job. May be lost: nothing depends on it.
@@ -175,6 +181,7 @@ mod tests {
         same::<JobResult>(include_str!("../samples/result-failed.json"));
         same::<JobResult>(include_str!("../samples/result-unready.json"));
         same::<JobResult>(include_str!("../samples/result-superseded.json"));
+        same::<JobResult>(include_str!("../samples/result-overtaken.json"));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Manifests {
     pub namespace: Manifest,
     /// What lasts from revision to revision.
     pub lasting: Vec<Manifest>,
+    /// Who may reach the pod: of this revision, but of one name for all.
+    pub policy: Manifest,
     /// What only this revision's pod uses.
     pub contents: Vec<Manifest>,
     /// Last: it makes the pod.
@@ -42,11 +44,7 @@ impl Manifests {
         keys: &KeyRing,
     ) -> Result<Self, SealError> {
         let pod = &deploy.pod;
-        let mut lasting = vec![
-            objects::service_account(by),
-            objects::resource_quota(by, pod.units),
-            network::network_policy(by, pod, &settings.egress_deny),
-        ];
+        let mut lasting = vec![objects::service_account(by), objects::resource_quota(by, pod.units)];
         if pod.storage == Storage::Persistent {
             lasting.push(objects::volume_claim(by, pod.units, settings.storage_class.as_deref()));
         }
@@ -54,8 +52,9 @@ impl Manifests {
         contents.extend(objects::config_files(by, pod));
         contents.extend(secrets::environment(by, pod, keys)?);
         let namespace = objects::namespace(by);
+        let policy = network::network_policy(by, pod, &settings.egress_deny);
         let deployment = deployment::deployment(by, pod, region, settings);
-        Ok(Self { namespace, lasting, contents, deployment })
+        Ok(Self { namespace, lasting, policy, contents, deployment })
     }
 }
 

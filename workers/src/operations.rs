@@ -58,6 +58,12 @@ pub enum OperationError {
         /// The newer job's sequence.
         by: Sequence,
     },
+    /// A newer job of the order has begun, and what this one wrote stands still.
+    #[error("overtaken by the job of sequence {by}")]
+    Overtaken {
+        /// The newer job's sequence.
+        by: Sequence,
+    },
     /// It never will.
     #[error("refused: {}", .0.message)]
     Refused(Failure),

@@ -215,7 +215,7 @@ fn answer(job: Job, pod: Pod) -> Result<DeployAnswer, AppError> {
     match job.outcome.clone() {
         Some(Outcome::Succeeded) => Ok(DeployAnswer::Deployed(job, pod)),
         Some(Outcome::Failed(failure) | Outcome::Unready(failure)) => Err(failure.into()),
-        Some(Outcome::Superseded { .. }) => {
+        Some(Outcome::Superseded { .. } | Outcome::Overtaken { .. }) => {
             Err(AppError::new(Reason::Superseded, "a newer change of the order replaced this one"))
         }
         None => Ok(DeployAnswer::Accepted(job)),

@@ -110,7 +110,9 @@ impl From<&Outcome> for OutcomeBody {
                 message: Some(failure.message.clone()),
                 ..plain("failed")
             },
-            Outcome::Superseded { by } => Self { by: Some(by.get()), ..plain("superseded") },
+            Outcome::Superseded { by } | Outcome::Overtaken { by } => {
+                Self { by: Some(by.get()), ..plain("superseded") }
+            }
         }
     }
 }

@@ -75,7 +75,7 @@ impl JobState {
         match outcome {
             Outcome::Succeeded => Self::Succeeded,
             Outcome::Failed(_) | Outcome::Unready(_) => Self::Failed,
-            Outcome::Superseded { .. } => Self::Superseded,
+            Outcome::Superseded { .. } | Outcome::Overtaken { .. } => Self::Superseded,
         }
     }
 }
@@ -264,7 +264,7 @@ impl Store {
     }
 
     /// Writes a job's end, and what it means for the order: what runs, and since when it is paid for. A deploy that did not
-    /// come up stands in the cluster all the same, so for the order it counts as deployed. Only the first end that its own
+    /// come up, or was overtaken, stands in the cluster all the same, so for the order it counts as deployed. Only the first end that its own
     /// region told counts; any other changes nothing.
     ///
     /// # Errors
@@ -281,8 +281,9 @@ impl Store {
                  deployed_sequence = greatest(o.deployed_sequence, e.sequence), \
                  deployed_revision = case when coalesce(o.deployed_sequence, 0) < e.sequence \
                      then e.revision else o.deployed_revision end, \
-                 activated_at = case e.verb when 'deploy' then coalesce(o.activated_at, $6) else o.activated_at end, \
-                 ends_at = case e.verb when 'deploy' \
+                 activated_at = case when e.verb = 'deploy' and e.state = 'succeeded' \
+                     then coalesce(o.activated_at, $6) else o.activated_at end, \
+                 ends_at = case when e.verb = 'deploy' and e.state = 'succeeded' \
                      then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) else o.ends_at end \
              from ended e \
              where o.id = e.order_id and (e.state = 'succeeded' or ($9 and e.verb = 'deploy')) \
@@ -296,7 +297,7 @@ impl Store {
             &result.finished_at,
             &region.as_str(),
             &result.order.as_str(),
-            &matches!(result.outcome, Outcome::Unready(_)),
+            &matches!(result.outcome, Outcome::Unready(_) | Outcome::Overtaken { .. }),
         ];
         self.execute(sql, &values).await?;
         Ok(())

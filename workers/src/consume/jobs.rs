@@ -23,6 +23,7 @@ use super::results::{self, Published};
 use super::settle::{Attempt, Settle, settle};
 use super::{Broker, InFlight, answer};
 use crate::context::Context;
+use crate::kubernetes::namespace_of;
 use crate::operations::{OperationError, RetryCause, run_job};
 
 /// What a job may take besides waiting for its rollout, before it counts as hung.
@@ -96,6 +97,11 @@ impl Jobs {
             }
             Err(failure) => Err(OperationError::Refused(failure)),
         };
+        let attempted = match attempted {
+            // An earlier attempt, maybe another worker's, got further than this one.
+            Err(OperationError::Refused(failure)) if self.stands(&stub) => Err(OperationError::Unready(failure)),
+            other => other,
+        };
         let took = began.elapsed();
         let cause = attempted.as_ref().err().map(chain);
         match settle(attempted, Attempt(attempts)) {
@@ -113,6 +119,12 @@ impl Jobs {
                 self.finish(message, inbox.as_ref(), result).await;
             }
         }
+    }
+
+    /// Whether the order's Deployment is what this job wrote.
+    fn stands(&self, stub: &Stub) -> bool {
+        let deployments = self.context.mirrors.deployments.of(&namespace_of(&stub.order));
+        deployments.iter().any(|deployment| deployment.job == Some(stub.id))
     }
 
     /// The job, if this worker is able to honour all of it.
@@ -155,6 +167,10 @@ impl Jobs {
 
     async fn finish(&self, message: &Message, inbox: Option<&async_nats::Subject>, result: JobResult) {
         let id = result.id;
+        // Publishing may take about as long as the broker has patience.
+        if let Err(error) = message.ack_with(AckKind::Progress).await {
+            tracing::debug!(job.id = %id, %error, "the broker does not hear of a job's end");
+        }
         match results::publish(&self.broker, &self.context.region, &result).await {
             Ok(Published::Ours) => answer::tell(&self.broker, inbox, &Progress::Ended(result)).await,
             Ok(Published::Before) => tracing::info!(job.id = %id, "the job had ended before; that end holds"),
@@ -183,5 +199,6 @@ fn state(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "failed",
         Outcome::Unready(_) => "unready",
         Outcome::Superseded { .. } => "superseded",
+        Outcome::Overtaken { .. } => "overtaken",
     }
 }

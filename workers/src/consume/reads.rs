@@ -96,7 +96,7 @@ fn time_left(message: &Message) -> Option<Duration> {
 fn failure(error: &OperationError) -> Failure {
     match error {
         OperationError::Refused(failure) | OperationError::Unready(failure) => failure.clone(),
-        OperationError::Retry(_) | OperationError::Superseded { .. } => {
+        OperationError::Retry(_) | OperationError::Superseded { .. } | OperationError::Overtaken { .. } => {
             tracing::warn!(error = error as &dyn std::error::Error, "read is not answered");
             Failure::new(Reason::RegionUnavailable, "the region's cluster does not answer; try again later")
         }

@@ -11,7 +11,8 @@ use tokio::time::sleep;
 
 use super::Broker;
 
-/// How often to try, and how long to wait in between. Within the time for which the job is ours.
+/// How often to try, and how long to wait in between: with the broker's own deadline of 5 s a try, within the time for which
+/// the job is ours.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 

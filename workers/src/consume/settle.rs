@@ -7,7 +7,7 @@ use common::job::Outcome;
 
 use crate::operations::OperationError;
 
-/// How often a job is tried before its region counts as unable to do it: about half an hour.
+/// How often a job is tried before its region counts as unable to do it: for half an hour at least.
 const MAX_ATTEMPTS: u32 = 60;
 /// The waits before the second and the following attempts; the last one holds from there on.
 const BACKOFF_SECONDS: [u64; 5] = [1, 2, 5, 10, 30];
@@ -42,12 +42,13 @@ pub(super) fn settle(attempted: Result<(), OperationError>, attempt: Attempt) ->
     match attempted {
         Ok(()) => Settle::Finish(Outcome::Succeeded),
         Err(OperationError::Superseded { by }) => Settle::Finish(Outcome::Superseded { by }),
+        Err(OperationError::Overtaken { by }) => Settle::Finish(Outcome::Overtaken { by }),
         Err(OperationError::Refused(failure)) => Settle::Finish(Outcome::Failed(failure)),
         Err(OperationError::Unready(failure)) => Settle::Finish(Outcome::Unready(failure)),
         // What it has written meanwhile is not known.
         Err(OperationError::Retry(_)) if attempt.is_last() => Settle::Finish(Outcome::Unready(Failure::new(
             Reason::RegionUnavailable,
-            "the region could not do this in half an hour; try again later",
+            "the region could not do this however often it tried; try again later",
         ))),
         Err(OperationError::Retry(_)) => Settle::Again(attempt.backoff()),
     }
@@ -67,12 +68,14 @@ mod tests {
             Settle::Finish(Outcome::Unready(failure)) => format!("unready {:?}", failure.reason),
             Settle::Finish(Outcome::Succeeded) => "succeeded".to_owned(),
             Settle::Finish(Outcome::Superseded { by }) => format!("superseded by {by}"),
+            Settle::Finish(Outcome::Overtaken { by }) => format!("overtaken by {by}"),
             Settle::Again(after) => format!("again after {} s", after.as_secs()),
         };
         for (case, attempted, attempt, expected) in [
             ("done", Ok(()), 1, "succeeded"),
             ("done at last", Ok(()), 60, "succeeded"),
-            ("overtaken", Err(OperationError::Superseded { by: 5.try_into().unwrap() }), 1, "superseded by 5"),
+            ("superseded", Err(OperationError::Superseded { by: 5.try_into().unwrap() }), 1, "superseded by 5"),
+            ("overtaken", Err(OperationError::Overtaken { by: 5.try_into().unwrap() }), 1, "overtaken by 5"),
             ("refused", Err(OperationError::Refused(refused())), 1, "failed NoRoom"),
             ("not coming up", Err(OperationError::Unready(refused())), 1, "unready NoRoom"),
             ("first retry", retry(), 1, "again after 1 s"),

@@ -63,8 +63,8 @@ fn pod(storage: &str, containers: &[Value]) -> Value {
 }
 
 fn all(manifests: &Manifests) -> Vec<&Manifest> {
-    let Manifests { namespace, lasting, contents, deployment } = manifests;
-    [namespace].into_iter().chain(lasting).chain(contents).chain([deployment]).collect()
+    let Manifests { namespace, lasting, policy, contents, deployment } = manifests;
+    [namespace].into_iter().chain(lasting).chain([policy]).chain(contents).chain([deployment]).collect()
 }
 
 /// All objects of a revision, as `kubectl apply` would take them.

@@ -5,11 +5,13 @@ use common::name::Revision;
 
 use super::write::written_by;
 use super::{AboutJob, OperationError, leftovers};
+use crate::cluster::Object;
 use crate::cluster::fence::Fence;
 use crate::context::Context;
-use crate::kubernetes::{Kind, LABEL_ORDER, Manifest, namespace_of};
+use crate::kubernetes::{ANNOTATION_JOB, Kind, LABEL_ORDER, Manifest, namespace_of};
 
-/// Removes what a job that was overtaken has made, and what it had still to remove; answers that it was overtaken.
+/// Removes what a job that was overtaken has made, and what it had still to remove; answers that it was overtaken, and
+/// whether its Deployment stands.
 pub(super) async fn give_way(
     context: &Context,
     about: &AboutJob,
@@ -17,25 +19,28 @@ pub(super) async fn give_way(
     contents: &[Manifest],
     fence: &Fence,
 ) -> Result<OperationError, OperationError> {
+    let by = fence.sequence;
     if fence.deleted.is_some_and(|deleted| deleted > about.sequence) {
         remove_condemned(context, about, fence).await?;
     }
-    if let Some(newer) = fence.revision {
-        remove_contents(context, about, if newer == revision { &[] } else { contents }).await?;
-    }
-    Ok(OperationError::Superseded { by: fence.sequence })
+    let Some(newer) = fence.revision else { return Ok(OperationError::Superseded { by }) };
+    let deployment = remove_contents(context, about, if newer == revision { &[] } else { contents }).await?;
+    let written_by = deployment.as_ref().and_then(|deployment| deployment.annotation(ANNOTATION_JOB));
+    let stands = written_by == Some(about.id.to_string().as_str());
+    Ok(if stands { OperationError::Overtaken { by } } else { OperationError::Superseded { by } })
 }
 
-/// Removes these config maps and Secrets, unless the order's Deployment uses them.
+/// Removes these config maps and Secrets, unless the order's Deployment, which is given back, uses them.
 pub(super) async fn remove_contents(
     context: &Context,
     about: &AboutJob,
     contents: &[Manifest],
-) -> Result<(), OperationError> {
+) -> Result<Option<Object>, OperationError> {
     let namespace = namespace_of(&about.order);
     let deployment = context.cluster.read(Kind::Deployment, &namespace, about.order.as_str()).await?;
     let contents = contents.iter().map(|manifest| (manifest.kind, manifest.name.clone()));
-    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents).await
+    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents).await?;
+    Ok(deployment)
 }
 
 /// Removes the order's namespace if a job older than the order's last delete made it. A namespace made by a newer one

@@ -81,7 +81,7 @@ async fn deliver(context: &Context, job: &Job) -> &'static str {
     for _ in 0..20 {
         match run_job(context, job).await {
             Ok(()) => return "succeeded",
-            Err(OperationError::Superseded { .. }) => return "superseded",
+            Err(OperationError::Superseded { .. } | OperationError::Overtaken { .. }) => return "superseded",
             Err(OperationError::Refused(failure) | OperationError::Unready(failure)) => panic!("{failure:?}"),
             Err(OperationError::Retry(_)) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
@@ -182,14 +182,41 @@ async fn a_deployment_that_is_refused_leaves_the_one_before_with_all_that_it_use
     let server = after(&[&first]).await;
     let contents = |server: &Apiserver| {
         let objects = server.dump(NAMESPACE);
-        let kinds = [Kind::Secret, Kind::ConfigMap, Kind::Deployment].map(|kind| kind.path(NAMESPACE));
+        let kinds = [Kind::Secret, Kind::ConfigMap, Kind::NetworkPolicy, Kind::Deployment];
+        let kinds = kinds.map(|kind| kind.path(NAMESPACE));
         objects.into_iter().filter(|(path, _)| kinds.iter().any(|kind| path.starts_with(kind))).collect::<Vec<_>>()
     };
     let before = contents(&server);
-    // Fence read and moved, 6 reads, policy and 3 contents written; then the Deployment.
-    let refusing = context(&server, &Line::with(2 + 6 + 4 + 1, Fault::Refused), &[&second]);
+    // Fence read and moved, 5 reads, 3 contents written; then the Deployment.
+    let refusing = context(&server, &Line::with(2 + 5 + 3 + 1, Fault::Refused), &[&second]);
     assert!(matches!(run_job(&refusing, &second).await, Err(OperationError::Refused(_))));
     assert_eq!(contents(&server), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_overtaken_says_whether_what_it_wrote_stands() {
+    let (first, second, third, fourth) = (deploy(1), deploy(2), deploy(3), deploy(4));
+    let server = after(&[&first]).await;
+    // The second has written its Deployment when the third begins, which is then refused.
+    let written = requests(&[&first], &second).await - 4;
+    let line = Line::with(written, Fault::Held);
+    let asleep = context(&server, &line, &[&first, &second, &third]);
+    let mut work = Box::pin(run_job(&asleep, &second));
+    tokio::select! {
+        done = &mut work => panic!("{done:?}"),
+        () = line.held() => {}
+    }
+    let refusing = context(&server, &Line::with(2 + 5 + 3 + 1, Fault::Refused), &[&third]);
+    assert!(matches!(run_job(&refusing, &third).await, Err(OperationError::Refused(_))));
+    line.let_go();
+    let end = work.await;
+    assert!(matches!(end, Err(OperationError::Overtaken { by }) if by == third.sequence), "{end:?}");
+    assert_is(&server, &second, "what the second wrote stands");
+    // Once a newer one has written, it does not.
+    let calm = context(&server, &Arc::default(), &[&fourth]);
+    assert_eq!(deliver(&calm, &fourth).await, "succeeded");
+    let end = run_job(&calm, &second).await;
+    assert!(matches!(end, Err(OperationError::Superseded { .. })), "{end:?}");
 }
 
 /// Holds or drops a job before each of its requests, lets the others be done, and lets it go on or delivers it again.
@@ -223,7 +250,7 @@ async fn interrupt(before: &[&Job], job: &Job, others: &[&Job]) {
                 line.let_go();
                 match tokio::time::timeout(Duration::from_hours(1), work).await.unwrap() {
                     Ok(()) => "succeeded",
-                    Err(OperationError::Superseded { .. }) => "superseded",
+                    Err(OperationError::Superseded { .. } | OperationError::Overtaken { .. }) => "superseded",
                     Err(_) => deliver(&calm, job).await,
                 }
             };

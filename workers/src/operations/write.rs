@@ -93,7 +93,9 @@ pub(super) enum Outcome {
     Overtaken,
 }
 
-/// Writes all objects: what lasts and what the pod uses at once, then the Deployment, which makes the pod.
+/// Writes all objects: what lasts and what the pod uses at once, then the Deployment, which makes the pod. The policy comes
+/// before a first Deployment, so that no pod is ever without one, and after any other, so that one which is refused leaves
+/// the pod before it as reachable as it was.
 pub(super) async fn objects(
     cluster: &Cluster,
     by: &Identity,
@@ -101,7 +103,8 @@ pub(super) async fn objects(
     state: Namespace,
 ) -> Result<Outcome, OperationError> {
     let namespace = by.namespace();
-    let lasting = manifests.lasting.iter().map(|manifest| {
+    let early = manifests.lasting.iter().chain((state == Namespace::Fresh).then_some(&manifests.policy));
+    let early = early.map(|manifest| {
         let known = match state {
             Namespace::Fresh => Known::Read(None),
             Namespace::Known => Known::Nothing,
@@ -114,27 +117,32 @@ pub(super) async fn objects(
             Namespace::Known => cluster.read(Kind::Deployment, &namespace, &manifests.deployment.name).await,
         }
     };
-    let (lasting, current) = futures::join!(try_join_all(lasting), current);
+    let (early, current) = futures::join!(try_join_all(early), current);
     let current = current?;
-    if lasting?.iter().any(|written| matches!(written, Written::Newer)) {
+    if early?.iter().any(|written| matches!(written, Written::Newer)) {
         return Ok(Outcome::Overtaken);
     }
     if current.as_ref().and_then(written_by).is_some_and(|sequence| sequence > by.sequence) {
         return Ok(Outcome::Overtaken);
     }
-    // The Deployment is written last: where it says what it should, so does all that it uses.
-    if let Some(current) = &current
-        && is_as_it_should_be(current, &manifests.deployment)
-    {
-        return Ok(Outcome::Done(current.clone()));
+    if current.is_none() && state == Namespace::Known {
+        write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
-    let contents = manifests.contents.iter();
-    try_join_all(contents.map(|manifest| cluster.apply(&namespace, manifest, &Expect::Anything))).await?;
-    let written = write(cluster, by, &namespace, &manifests.deployment, Known::Read(current)).await?;
-    Ok(match written {
-        Written::Done(deployment) => Outcome::Done(deployment),
-        Written::Newer => Outcome::Overtaken,
-    })
+    let is_first = current.is_none();
+    // The Deployment is written after all that it uses: where it says what it should, so do they.
+    let deployment = match current {
+        Some(current) if is_as_it_should_be(&current, &manifests.deployment) => Written::Done(current),
+        current => {
+            let contents = manifests.contents.iter();
+            try_join_all(contents.map(|manifest| cluster.apply(&namespace, manifest, &Expect::Anything))).await?;
+            write(cluster, by, &namespace, &manifests.deployment, Known::Read(current)).await?
+        }
+    };
+    let Written::Done(deployment) = deployment else { return Ok(Outcome::Overtaken) };
+    if !is_first {
+        write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
+    }
+    Ok(Outcome::Done(deployment))
 }
 
 fn is_as_it_should_be(object: &Object, manifest: &Manifest) -> bool {
