@@ -18,6 +18,9 @@ pub enum PortState {
         job: JobId,
         /// Since when.
         since: Timestamp,
+        /// Until when it was cooling, if it was, and will be again should the job come to nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cooling: Option<Timestamp>,
     },
     /// Part of the order's deployed revision.
     Bound {

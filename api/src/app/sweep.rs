@@ -1,20 +1,22 @@
 //! Frees what time has freed: ports whose cooling is over, reservations whose job never reached the record, idempotency
 //! keys of yesterday. The record is asked before anything is freed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::failure::Reason;
+use common::ledger::PortState;
+use common::name::{OrderId, RegionCode};
 use common::telemetry::Chain;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::error::AppError;
+use crate::bus::Due;
+use crate::store::acceptance::ACCEPTED_WITHIN;
 
 /// How often ports are looked at.
 const PORTS_EVERY: Duration = Duration::from_secs(5);
-/// How long a request may take from reserving its ports to its acceptance: statements and waits for connections are
-/// bounded well below.
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(15);
 /// How often old keys are forgotten, in rounds of [`PORTS_EVERY`].
 const KEYS_EVERY: u64 = 720;
 
@@ -43,18 +45,39 @@ impl App {
         if !self.bus.ledger.is_complete() {
             self.rebuild_ledger().await?;
         }
+        let mut orders: BTreeMap<(RegionCode, OrderId), Vec<Due>> = BTreeMap::new();
         for due in self.bus.ledger.due() {
-            let holdings = self.store.holdings(&due.order).await?;
-            let mut wanted = holdings.deployed.iter().map(|(_, ports)| ports);
-            let mut pending = holdings.pending.iter().map(|(_, ports)| ports);
-            if wanted.any(|ports| ports.contains(&due.host)) || pending.any(|ports| ports.contains(&due.host)) {
-                self.settle(&due.region, &due.order, None).await?;
-            } else if self.bus.ledger.free(&due).await? {
-                let (order, region, host) = (&due.order, &due.region, due.host);
-                tracing::info!(%order, %region, port = %host.port, protocol = %host.protocol, "port free");
+            orders.entry((due.region.clone(), due.order.clone())).or_default().push(due);
+        }
+        for ((region, order), due) in orders {
+            if let Err(error) = self.sweep_order(&region, &order, &due).await {
+                held_up(&region, &order, error)?;
             }
         }
         Ok(())
+    }
+
+    /// Frees what of an order's ports nothing wants any more, by the record. One statement, and no write where a reservation
+    /// waits for its own job.
+    async fn sweep_order(&self, region: &RegionCode, order: &OrderId, due: &[Due]) -> Result<(), AppError> {
+        let holdings = self.store.holdings(order).await?;
+        let deployed = |due: &Due| holdings.deployed.iter().any(|(_, ports)| ports.contains(&due.host));
+        let pending = |due: &Due| holdings.pending.iter().any(|(_, ports)| ports.contains(&due.host));
+        let waits = |due: &Due| match &due.state {
+            PortState::Reserved { job, .. } => {
+                holdings.pending.iter().any(|(pending, ports)| pending == job && ports.contains(&due.host))
+            }
+            PortState::Bound { .. } | PortState::Cooling { .. } => false,
+        };
+        let mut unsettled = false;
+        for due in due.iter().filter(|due| !waits(due)) {
+            if deployed(due) || pending(due) {
+                unsettled = true;
+            } else if self.bus.ledger.free(due).await? {
+                tracing::info!(%order, %region, port = %due.host.port, protocol = %due.host.protocol, "port no longer held");
+            }
+        }
+        if unsettled { self.settle(region, order, None).await } else { Ok(()) }
     }
 
     /// Fills a ledger that was made anew from the record: every order that holds ports is settled. Where there are any, it
@@ -66,11 +89,7 @@ impl App {
             tracing::info!(orders = orders.len(), round, "the port ledger is rebuilt from PostgreSQL");
             for (region, order) in &orders {
                 if let Err(error) = self.settle(region, order, None).await {
-                    // An order that cannot be settled holds up no other; what cannot be reached ends the attempt.
-                    if error.reason != Reason::Internal {
-                        return Err(error);
-                    }
-                    tracing::error!(%region, %order, error = %Chain(&error), "an order's ports are not in the ledger");
+                    held_up(region, order, error)?;
                 }
             }
             if orders.is_empty() {
@@ -85,4 +104,13 @@ impl App {
         }
         Ok(self.bus.ledger.complete().await?)
     }
+}
+
+/// An order whose ports cannot be looked after holds up no other; what cannot be reached ends the attempt.
+fn held_up(region: &RegionCode, order: &OrderId, error: AppError) -> Result<(), AppError> {
+    if error.reason != Reason::Internal {
+        return Err(error);
+    }
+    tracing::error!(%region, %order, error = %Chain(&error), "the ledger does not follow an order");
+    Ok(())
 }

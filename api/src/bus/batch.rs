@@ -20,7 +20,7 @@ use super::plan::Write;
 use super::ports::{Entry, Slot};
 
 /// The most keys of one write (the server takes 1000 messages a batch).
-const MAX_WRITES: usize = 1000;
+pub(super) const MAX_WRITES: usize = 1000;
 /// The most batches this process has open; the server takes 50 a stream, from all api instances together.
 const MAX_OPEN: usize = 8;
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use rand::Rng as _;
 use tokio::time;
 
-use super::batch::{WriteError, Writer};
+use super::batch::{MAX_WRITES, WriteError, Writer};
 use super::error::{BusError, ReserveError, Stale};
 use super::link::Link;
 use super::plan::{self, Desired, RESERVATION_YOUNG, Write};
@@ -207,8 +207,8 @@ impl Ledger {
     }
 
     /// Makes an order's entries equal to what PostgreSQL said after the view was taken. Whoever asked PostgreSQL earlier
-    /// never overwrites whoever asked later: that is [`Settled::Outdated`]. Harmless when repeated; one write, or none
-    /// when all is as desired.
+    /// never overwrites whoever asked later: that is [`Settled::Outdated`]. Harmless when repeated; one write (several, each
+    /// true by itself, for more keys than one takes), or none when all is as desired.
     pub async fn settle(&self, view: &View, desired: &Desired) -> Result<Settled, BusError> {
         let View { region, order, revision } = view;
         if !self.inner.pulse.is_fresh() {
@@ -227,15 +227,18 @@ impl Ledger {
             let ports: Vec<_> = conflicts.iter().map(|host| format!("{}/{}", host.port, host.protocol)).collect();
             tracing::error!(%region, %order, ?ports, "ports of a deployed order are another order's in the ledger");
         }
-        match self.write(region, &writes).await {
-            Ok(_) => Ok(Settled::Done),
-            Err(WriteError::Bus(error)) => Err(error),
-            Err(WriteError::Busy) => Err(BusError::Busy),
-            Err(WriteError::Conflict) => {
-                self.read_true(region, &concerned).await?;
-                Ok(Settled::Outdated)
+        for some in writes.chunks(MAX_WRITES) {
+            match self.write(region, some).await {
+                Ok(_) => {}
+                Err(WriteError::Bus(error)) => return Err(error),
+                Err(WriteError::Busy) => return Err(BusError::Busy),
+                Err(WriteError::Conflict) => {
+                    self.read_true(region, &concerned).await?;
+                    return Ok(Settled::Outdated);
+                }
             }
         }
+        Ok(Settled::Done)
     }
 
     /// What may be free: cooled ports that the region has since said nobody uses, and reservations that are not young.
@@ -261,9 +264,10 @@ impl Ledger {
         due
     }
 
-    /// Frees a port that is still as it was when it was due; false when it is not.
+    /// Frees a port that is still as it was when it was due; false when it is not. One that was reserved while it cooled goes
+    /// on cooling.
     pub async fn free(&self, due: &Due) -> Result<bool, BusError> {
-        let write = Write { host: due.host, expected: due.revision, state: None };
+        let write = Write { host: due.host, expected: due.revision, state: plan::undone(&due.state) };
         match self.write(&due.region, &[write]).await {
             Ok(_) => Ok(true),
             Err(WriteError::Conflict) => Ok(false),

@@ -51,10 +51,25 @@ pub(super) fn reserve(
         Slot::Held(PortState::Reserved { job: holder, .. }) => *holder != job,
         Slot::Held(PortState::Cooling { .. }) | Slot::Free | Slot::Unreadable => true,
     });
-    let state = PortState::Reserved { order: order.clone(), job, since: now };
-    Ok(writes
-        .map(|(host, entry)| Write { host: *host, expected: entry.revision, state: Some(state.clone()) })
-        .collect())
+    let state = |slot: &Slot| {
+        let cooling = match slot {
+            Slot::Held(PortState::Cooling { until, .. }) => Some(*until),
+            Slot::Held(PortState::Reserved { cooling, .. }) => *cooling,
+            Slot::Held(PortState::Bound { .. }) | Slot::Free | Slot::Unreadable => None,
+        };
+        Some(PortState::Reserved { order: order.clone(), job, since: now, cooling })
+    };
+    Ok(writes.map(|(host, entry)| Write { host: *host, expected: entry.revision, state: state(&entry.slot) }).collect())
+}
+
+/// What becomes of a port that is due: it is free (none), or goes on cooling.
+pub(super) fn undone(state: &PortState) -> Option<PortState> {
+    match state {
+        PortState::Reserved { order, cooling: Some(until), .. } => {
+            Some(PortState::Cooling { order: order.clone(), until: *until })
+        }
+        PortState::Reserved { .. } | PortState::Bound { .. } | PortState::Cooling { .. } => None,
+    }
 }
 
 /// What makes an order's entries equal to what is desired; and the ports that it should have and somebody else has.
@@ -98,7 +113,7 @@ fn target(
     now: Timestamp,
     cooling: Duration,
 ) -> Target {
-    let reserved = |job| PortState::Reserved { order: order.clone(), job, since: now };
+    let reserved = |job, cooling| PortState::Reserved { order: order.clone(), job, since: now, cooling };
     let bound = |sequence| PortState::Bound { order: order.clone(), sequence, since: now };
     let (pending, deployed) = (desired.pending_job(host), desired.deployed(host));
     match &entry.slot {
@@ -106,21 +121,23 @@ fn target(
             Target::Become(PortState::Cooling { order: order.clone(), until: later(now, cooling) })
         }
         Slot::Held(PortState::Bound { .. }) | Slot::Unreadable => Target::Leave,
-        Slot::Held(PortState::Reserved { job, since, .. }) => {
+        Slot::Held(state @ PortState::Reserved { job, since, cooling, .. }) => {
             if desired.is_pending(*job, host) {
                 return Target::Leave;
             }
             match (pending, deployed) {
-                (Some(job), _) => Target::Become(reserved(job)),
+                (Some(job), _) => Target::Become(reserved(job, *cooling)),
                 (None, Some(sequence)) => Target::Become(bound(sequence)),
-                (None, None) if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => Target::Free,
+                (None, None) if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => {
+                    undone(state).map_or(Target::Free, Target::Become)
+                }
                 (None, None) => Target::Leave,
             }
         }
         Slot::Held(PortState::Cooling { .. }) | Slot::Free => match (pending, deployed) {
             // First what is deployed: if the pending job fails, the port cools rather than being free at once.
             (_, Some(sequence)) => Target::Become(bound(sequence)),
-            (Some(job), None) => Target::Become(reserved(job)),
+            (Some(job), None) => Target::Become(reserved(job, None)),
             (None, None) => Target::Leave,
         },
     }

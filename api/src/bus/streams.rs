@@ -120,7 +120,7 @@ impl Streams {
         self.prepared.subscribe()
     }
 
-    /// Whether the last round went well.
+    /// Whether all that belongs to no region was there when it was last looked for.
     pub(super) fn is_sound(&self) -> bool {
         self.sound.load(Ordering::Relaxed)
     }
@@ -146,7 +146,6 @@ impl Streams {
                     None
                 }
                 Err(error) => {
-                    self.sound.store(false, Ordering::Relaxed);
                     let wait = backoff.next();
                     tracing::warn!(error = &error as &dyn Error, ?wait, "nats: streams are not all there");
                     Some(wait)
@@ -163,16 +162,22 @@ impl Streams {
         }
     }
 
+    /// A region whose queues cannot be made holds up no other, and makes no instance unsound: it is tried again.
     async fn round(&self, everything: bool) -> Result<(), BusError> {
         if everything || !self.is_sound() {
+            self.sound.store(false, Ordering::Relaxed);
             self.link.check_connected()?;
             self.prepare().await?;
         }
         let wanted = lock(&self.wanted).clone();
+        let mut made = Ok(());
         for region in &wanted {
-            self.ensure_region(region).await?;
+            if let Err(error) = self.ensure_region(region).await {
+                tracing::warn!(%region, error = &error as &dyn Error, "nats: a region's queues are not there");
+                made = Err(error);
+            }
         }
-        Ok(())
+        made
     }
 
     async fn stream(&self, config: Config) -> Result<Info, BusError> {

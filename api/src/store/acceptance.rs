@@ -1,8 +1,9 @@
 //! Accepting a change: one statement over orders, revisions and jobs, all or nothing.
 
+use std::time::Duration;
+
 use common::job::Until;
 use common::name::{JobId, OrderId, RegionCode};
-use jiff::SignedDuration;
 use tokio_postgres::types::ToSql;
 
 use super::jobs::{self, Job};
@@ -22,7 +23,7 @@ pub struct Acceptance<'a> {
 }
 
 /// How old a deploy's id may be when it is accepted: its ports, reserved since, are free for others after a minute.
-const ACCEPTED_WITHIN: SignedDuration = SignedDuration::from_secs(45);
+pub const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What came of accepting a change.
 #[derive(Debug)]

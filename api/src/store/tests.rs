@@ -163,6 +163,10 @@ fn superseded() -> Outcome {
     Outcome::Superseded { by: 2.try_into().unwrap() }
 }
 
+fn overtaken() -> Outcome {
+    Outcome::Overtaken { by: 2.try_into().unwrap() }
+}
+
 /// A time that PostgreSQL can hold: whole microseconds.
 fn at(seconds: i64) -> Timestamp {
     let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap();

@@ -81,7 +81,12 @@ async fn a_batch_is_written_whole_or_not_at_all() {
     let write = |port, expected| Write {
         host: tcp(port),
         expected,
-        state: Some(PortState::Reserved { order: order("one"), job: JobId::new(), since: Timestamp::now() }),
+        state: Some(PortState::Reserved {
+            order: order("one"),
+            job: JobId::new(),
+            since: Timestamp::now(),
+            cooling: None,
+        }),
     };
     for (case, writes) in [
         ("the first is wrong", [write(1, 7), write(2, 0), write(3, 0)]),

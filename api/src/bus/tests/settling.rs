@@ -53,8 +53,12 @@ async fn a_port_goes_from_reserved_to_bound_to_cooling_to_free() {
 
     // Cooling is over when its time is, and when the region says that nobody has the port any more.
     let still = ObservedPort { protocol: Protocol::Tcp, port: tcp(1).port, order: Some(one.clone()) };
-    observe(&worker, &Observed { ports: vec![still], ..nothing_observed() }).await;
-    time::sleep(Duration::from_millis(300)).await;
+    let foreign = ObservedPort { protocol: Protocol::Tcp, port: tcp(77).port, order: None };
+    observe(&worker, &Observed { ports: vec![still, foreign], ..nothing_observed() }).await;
+    until("its word has come", async || ledger.occupied(&region(), &[tcp(77)], None).unwrap() == [tcp(77)]).await;
+    let (_, cooling) = ledger.held_by(&region(), &one).into_iter().find(|(host, _)| *host == tcp(1)).unwrap();
+    let PortState::Cooling { until: over, .. } = cooling else { panic!("{cooling:?}") };
+    until("its time is over", async || Timestamp::now() > over).await;
     assert_eq!(ledger.due(), []);
     observe(&worker, &nothing_observed()).await;
     until("the port has cooled", async || ledger.due().len() == 1).await;
@@ -79,6 +83,27 @@ async fn a_cooling_port_is_its_orders_to_reserve_and_nobody_elses() {
     assert_eq!(words(ledger), ["1 reserved"]);
     ledger.release(reserved).await;
     assert_eq!(words(ledger), ["1 cooling"]);
+
+    // A job that wanted it and failed shortens nothing.
+    let job = JobId::new();
+    let _ = ledger.reserve(&region(), &one, job, &tcps([1])).await.unwrap();
+    let _ = ledger.reserve(&region(), &one, JobId::new(), &tcps([1])).await.unwrap();
+    let _ = ledger.reserve(&region(), &one, job, &tcps([1])).await.unwrap();
+    settle(ledger, &Desired { ended: Some(job), ..Desired::default() }).await;
+    assert_eq!(words(ledger), ["1 cooling"]);
+}
+
+#[tokio::test]
+async fn more_ports_than_one_write_takes_are_settled() {
+    let (_server, bus) = start().await;
+    let ledger = &bus.ledger;
+    let before = Desired { bound: Some((sequence(1), tcps(1..=600))), ..Desired::default() };
+    settle(ledger, &before).await;
+    let after = Desired { bound: Some((sequence(2), tcps(601..=1200))), ..Desired::default() };
+    settle(ledger, &after).await;
+    let held = ledger.held_by(&region(), &order("one"));
+    assert_eq!(held.iter().filter(|(_, state)| is_bound(state)).count(), 600);
+    assert_eq!(held.len(), 1200);
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use jiff::SignedDuration;
 
 use super::super::jobs::{Job, JobState};
 use super::cluster::{shared_database, shared_store};
-use super::{abort, at, deploy, elsewhere, end, failed, fresh_order, now, region, succeed, superseded, unready};
+use super::{
+    abort, at, deploy, elsewhere, end, failed, fresh_order, now, overtaken, region, succeed, superseded, unready,
+};
 
 #[tokio::test]
 async fn an_end_is_on_record_as_the_worker_told_it() {
@@ -16,6 +18,7 @@ async fn an_end_is_on_record_as_the_worker_told_it() {
         (failed(), JobState::Failed),
         (unready(), JobState::Failed),
         (superseded(), JobState::Superseded),
+        (overtaken(), JobState::Superseded),
     ] {
         let order = fresh_order(&store).await;
         let job = deploy(&store, &order).await;
@@ -108,6 +111,21 @@ async fn paid_time_begins_with_the_first_deploy_that_succeeds() {
 }
 
 #[tokio::test]
+async fn what_stands_without_having_succeeded_is_not_paid_for() {
+    let store = shared_store().await;
+    for outcome in [unready(), overtaken()] {
+        let order = fresh_order(&store).await;
+        let first = deploy(&store, &order).await;
+        store.job_ended(&region(), &end(&first, outcome)).await.unwrap();
+        let still = now(&store, &order).await;
+        assert_eq!((still.activated_at, still.ends_at, still.deployed_revision), (None, None, first.revision));
+        let second = deploy(&store, &order).await;
+        succeed(&store, &second).await;
+        assert!(now(&store, &order).await.ends_at.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_deploy_that_does_not_come_up_is_what_stands_in_the_cluster() {
     let store = shared_store().await;
     let order = fresh_order(&store).await;
@@ -159,6 +177,8 @@ async fn ends_mean_the_same_in_whatever_order_they_come() {
     for (case, deleted, outcomes, revision) in [
         ("deploys", false, [Outcome::Succeeded, failed(), Outcome::Succeeded, superseded()], Some(3)),
         ("a newer failure", false, [Outcome::Succeeded, Outcome::Succeeded, failed(), failed()], Some(2)),
+        ("one that stands, as the newer fails", false, [Outcome::Succeeded, failed(), overtaken(), failed()], Some(3)),
+        ("one that stood", false, [Outcome::Succeeded, overtaken(), Outcome::Succeeded, failed()], Some(3)),
         ("a delete", true, [failed(), Outcome::Succeeded, superseded(), Outcome::Succeeded], None),
         ("a delete that fails", true, [failed(), Outcome::Succeeded, superseded(), failed()], Some(2)),
     ] {

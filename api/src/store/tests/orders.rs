@@ -17,7 +17,7 @@ use super::{
 async fn an_order_reads_back_as_it_was_made() {
     let store = shared_store().await;
     let all = Purchase {
-        units: 1024.try_into().unwrap(),
+        units: 1000.try_into().unwrap(),
         port_specification: PortSpecification::Random,
         storage: Storage::Persistent,
         region: Some(elsewhere()),

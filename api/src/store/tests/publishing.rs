@@ -192,7 +192,7 @@ fn container() -> impl Strategy<Value = Container> {
 
 fn pods() -> impl Strategy<Value = Pod> {
     let storage = prop_oneof![Just(Storage::None), Just(Storage::Persistent)];
-    (1_u32..=1024, storage, prop::collection::vec(container(), 1..4)).prop_map(|(units, storage, containers)| Pod {
+    (1_u32..=1000, storage, prop::collection::vec(container(), 1..4)).prop_map(|(units, storage, containers)| Pod {
         units: units.try_into().unwrap(),
         storage,
         containers,
