@@ -79,7 +79,7 @@ const PORT_COOLING_MS: Setting = Setting::new(
 const SHUTDOWN_GRACE_MS: Setting = Setting::new(
     "VKUBE_SHUTDOWN_GRACE_MS",
     "20000",
-    "How long requests in work may take to end after SIGTERM, in milliseconds.",
+    "How long requests in work may take to end after SIGTERM, in milliseconds; the process is gone 5 s later at most.",
 );
 
 /// The table, in the order of `--help`.
@@ -184,7 +184,12 @@ impl Settings {
         let max_in_flight = size(&mut read, &HTTP_MAX_IN_FLIGHT, 1..=1_000_000);
         let url = read.required_with(&NATS_URL, nats_url);
         let credentials_file = read.optional::<PathBuf>(&NATS_CREDENTIALS_FILE);
-        let replicas = size(&mut read, &NATS_REPLICAS, 1..=5);
+        let replicas = read.required_with(&NATS_REPLICAS, |text| match text {
+            "1" => Ok(1),
+            "3" => Ok(3),
+            "5" => Ok(5),
+            _ => Err("must be 1, 3 or 5"),
+        });
         let connect_timeout = read.milliseconds(&NATS_CONNECT_TIMEOUT_MS);
         let port_cooling = read.milliseconds(&PORT_COOLING_MS);
         let postgres_url = read.required_with(&POSTGRES_URL, postgres_url);

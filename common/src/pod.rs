@@ -120,7 +120,7 @@ pub struct RegistryLogin {
 pub enum PodError {
     /// Not an environment variable's name.
     #[error(
-        "must consist of letters, digits, '-', '_' and '.', not begin with a digit, and have at most 253 characters"
+        "must consist of letters, digits, '-', '_' and '.', not begin with a digit or '..', and have at most 253 characters"
     )]
     VariableName,
     /// Not a path in a container.
@@ -150,7 +150,7 @@ impl TryFrom<String> for VariableName {
             && text.bytes().next().is_some_and(|b| !b.is_ascii_digit())
             && text.len() <= 253
             && text != "."
-            && text != "..";
+            && !text.starts_with("..");
         if valid { Ok(Self(text)) } else { Err(PodError::VariableName) }
     }
 }
@@ -236,6 +236,8 @@ mod tests {
             ("a=b", false),
             ("a b", false),
             ("..", false),
+            ("..A", false),
+            (".A", true),
             ("a\0", false),
         ] {
             assert_eq!(VariableName::try_from(text.to_owned()).is_ok(), valid, "{text:?}");

@@ -18,7 +18,7 @@ pub enum QuantityError {
     #[error("must be a memory size in Mi or Gi, such as 100Mi or 2Gi")]
     Memory,
     /// Not `<n>-Unit-Resource`.
-    #[error("must be a number of units such as 2-Unit-Resource, from 1 to 1024")]
+    #[error("must be a number of units such as 2-Unit-Resource, from 1 to 1000")]
     Units,
 }
 
@@ -99,8 +99,8 @@ impl fmt::Display for Memory {
 pub struct Units(NonZeroU32);
 
 impl Units {
-    /// The most units that one order can have.
-    pub const MAX: u32 = 1024;
+    /// The most units that one order can have: its host ports are reserved as one batch of the ledger, which takes as many.
+    pub const MAX: u32 = 1000;
 
     /// How many units.
     pub fn get(self) -> u32 {
@@ -197,7 +197,7 @@ mod tests {
             ("2-Unit-Resource", Some(2)),
             ("16-unit-RESOURCE", Some(16)),
             ("0-Unit-Resource", None),
-            ("1025-Unit-Resource", None),
+            ("1001-Unit-Resource", None),
             ("two-Unit-Resource", None),
             ("2", None),
         ] {

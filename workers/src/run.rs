@@ -1,5 +1,5 @@
 //! The worker's life: everything is started here, and ends here. After SIGTERM no more work is taken, what is in hand
-//! is finished or given back, and the process is gone within its grace period.
+//! is finished within the grace period or given back, and the process is gone a few seconds later (see the setting).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -23,8 +23,7 @@ const PORT: &str = "must be a port number from 1 to 65535";
 const PROTOCOL: &str = "must be TCP or UDP";
 const UNIQUE_TCP: &str = "must be unique: another TCP port of the pod has this number";
 const UNIQUE_UDP: &str = "must be unique: another UDP port of the pod has this number";
-const VARIABLE: &str =
-    "must consist of letters, digits, '-', '_' and '.', not begin with a digit, and have at most 253 characters";
+const VARIABLE: &str = "must consist of letters, digits, '-', '_' and '.', not begin with a digit or '..', and have at most 253 characters";
 const PATH: &str =
     "must be an absolute path such as /data, without '..', ':' or control characters, of at most 1024 characters";
 const STRING: &str = "must be a string";
@@ -187,7 +186,7 @@ fn memory() -> Vec<Row> {
         plain("/containers/0/resourceUnit", json!(1), &[("containers[0].resource", ONE_FORM)]),
         unit(json!(0), UNITS),
         unit(json!(-1), UNITS),
-        unit(json!(1025), UNITS),
+        unit(json!(1001), UNITS),
         unit(json!(1.5), WHOLE),
         unit(json!("1"), WHOLE),
         plain(
@@ -284,6 +283,7 @@ fn environment_and_words() -> Vec<Row> {
         name(json!("A B"), VARIABLE),
         name(json!("A=B"), VARIABLE),
         name(json!(".."), VARIABLE),
+        name(json!("..A"), VARIABLE),
         name(json!("A".repeat(254)), VARIABLE),
         name(json!(1), STRING),
         name(Value::Null, REQUIRED),

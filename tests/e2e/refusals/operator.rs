@@ -13,7 +13,7 @@ const LABEL: &str = "must consist of lower case letters, digits and '-', and beg
 const HOURS: &str = "must be a number of hours from 1 to 87600";
 const WHOLE: &str = "must be a whole number";
 const STRING: &str = "must be a string";
-const UNITS: &str = "must be a number of units such as 2-Unit-Resource, from 1 to 1024";
+const UNITS: &str = "must be a number of units such as 2-Unit-Resource, from 1 to 1000";
 const PORTS: &str = "must be \"User Specified Service Port\" or \"System Random Map Port\"";
 const UNKNOWN: &str = "is not a known field; leave it out";
 const OBJECT: &str = "must be an object";
@@ -51,7 +51,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row("/serviceOptions", Value::Null, ("serviceOptions", REQUIRED)),
         units(json!("2")),
         units(json!("0-Unit-Resource")),
-        units(json!("1025-Unit-Resource")),
+        units(json!("1001-Unit-Resource")),
         units(json!("-1-Unit-Resource")),
         units(json!("two-Unit-Resource")),
         units(json!("2-Unit")),
