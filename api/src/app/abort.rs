@@ -15,7 +15,7 @@ use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::Job;
 
 impl App {
-    /// Aborts an order. An order that never ran anywhere has nothing to delete, and no job.
+    /// Aborts an order. An order that was never deployed has nothing to delete, and no job.
     ///
     /// # Errors
     /// Every problem of the body; [`Reason::NotFound`]; [`Reason::OrderEnded`] when it was aborted before.
@@ -24,13 +24,14 @@ impl App {
         let reason = read_reason(body, &mut problems);
         let Some(reason) = reason.filter(|_| problems.is_empty()) else { return Err(AppError::invalid(problems)) };
         let order = self.find_order(id).await?;
-        let (order, region) = match order.purchase.region.clone() {
+        let deployed_to = order.purchase.region.clone().filter(|_| order.last_revision.is_some());
+        let (order, region) = match deployed_to {
             Some(region) => (order, region),
             None if self.store.abort_unplaced(&order.id).await?.is_some() => {
                 tracing::info!(order = %order.id, reason, "order aborted");
                 return Ok(None);
             }
-            // It has ended, or a deploy gave it a region a moment ago.
+            // It has ended, or was deployed a moment ago.
             None => {
                 let order = self.find_order(id).await?;
                 let region = order.purchase.region.clone().ok_or_else(ended)?;

@@ -207,7 +207,7 @@ struct Abort {
 /// What came of ending an order.
 #[derive(ApiResponse)]
 enum AbortResponse {
-    /// What ran is deleted; an order that never ran anywhere has no job to show: `{}`.
+    /// What ran is deleted; an order that was never deployed has no job to show: `{}`.
     #[oai(status = 200)]
     Done(Json<AbortBody>),
     /// The job is accepted and will run.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use common::failure::Reason;
 use poem::error::MethodNotAllowedError;
-use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use poem::middleware::{CatchPanic, Cors};
 use poem::{Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -154,8 +154,8 @@ impl<E: Endpoint> Edge<E> {
             let busy = AppError::new(Reason::Overloaded, "too many requests are in work; try again in a moment");
             raise(busy.retry_after(Duration::from_secs(1)))
         };
-        // Bodies that come slowly hold up other bodies, but no request that is in work.
-        {
+        // Bodies that come slowly hold up other bodies, but no request without one and none that is in work.
+        if has_body(&request) {
             let _receiving = self.receiving.try_acquire().map_err(|_| busy())?;
             self.bound_body(&mut request).await?;
         }
@@ -177,6 +177,13 @@ impl<E: Endpoint> Edge<E> {
         request.set_body(read.map_err(raise)?);
         Ok(())
     }
+}
+
+/// Whether anything is to come after the head: HTTP/1.1 says so in the head, HTTP/2 may not.
+fn has_body(request: &Request) -> bool {
+    let headers = request.headers();
+    let declared = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    declared || headers.contains_key(header::TRANSFER_ENCODING) || request.version() > Version::HTTP_11
 }
 
 /// Reads a body of at most `max` bytes; None = there is more. Some of what is too much is taken and dropped, as a client

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a kept-alive connection may be silent.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// How many requests one connection of HTTP/2 may have in work: there is no limit unless one is set.
+const MAX_STREAMS: u32 = 64;
+
 /// poem never sets `TCP_NODELAY`, without which small chunks on a kept connection wait for the peer's acknowledgement.
 struct NoDelay(TcpAcceptor);
 
@@ -43,6 +46,7 @@ pub async fn serve(
     Server::new_with_acceptor(NoDelay(acceptor))
         .name("vkube-api")
         .idle_timeout(IDLE)
+        .http2_max_concurrent_streams(MAX_STREAMS)
         .run_with_graceful_shutdown(endpoint, shutdown.cancelled_owned(), Some(grace))
         .await
 }
