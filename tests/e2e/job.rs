@@ -8,6 +8,7 @@ use e2e::order::{OrderOptions, number, text};
 use e2e::pod::{idle, pod, web, with};
 use e2e::system::{System, host_port};
 use e2e::test::{Test, test};
+use e2e::until::until;
 use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -181,6 +182,38 @@ fn a_job_that_is_not_the_orders_is_not_there() -> Result<()> {
             let answer = order.request(Method::GET, &format!("/jobs/{id}")).send().await?;
             answer.refused(404, Reason::NotFound)?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn jobs_that_only_wait_hold_up_no_other() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system("waiting", 1, 0).await?;
+        let worker = system.new_worker(&[("VKUBE_JOB_CONCURRENCY", "1")])?;
+        system.workers.push(worker);
+        system.ready().await?;
+        let (stuck, other) =
+            (t.order_of(&system, &OrderOptions::units(1)).await?, t.order_of(&system, &OrderOptions::units(1)).await?);
+        let body = pod("waiting", &[idle("idle")]);
+        stuck.deployed(&body).await?;
+        t.cluster.hold(&stuck.namespace()).await?;
+        let seen = async {
+            let abort = stuck.request(Method::POST, &format!("/admin/orders/{}/abort", stuck.id));
+            let abort = abort.operator(&system.operator_token).header("prefer", "respond-async");
+            let id = text(&abort.json(&json!({ "reason": "not paid" })).send().await?.is(202)?, "/job/id")?;
+            until("the job is in work", Duration::from_secs(20), async || {
+                Ok((stuck.job(&id).await?["state"] == "Running").then_some(()))
+            })
+            .await?;
+            other.deployed(&body).await?;
+            anyhow::Ok((stuck.job(&id).await?, id))
+        }
+        .await;
+        t.cluster.release(&stuck.namespace()).await?;
+        let (job, id) = seen?;
+        assert_eq!(job["state"], "Running", "it waits until all is gone");
+        assert_eq!(stuck.ended(&id, Duration::from_mins(1)).await?["state"], "Succeeded");
         Ok(())
     })
 }

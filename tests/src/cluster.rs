@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -124,6 +124,24 @@ impl Cluster {
         Ok(namespaces.get_opt(name).await?.is_some())
     }
 
+    /// Keeps a namespace from ever being gone, until [`Cluster::release`].
+    pub async fn hold(&self, namespace: &str) -> Result<()> {
+        self.set_finalizers(namespace, &["e2e/held"]).await
+    }
+
+    /// Lets a namespace go.
+    pub async fn release(&self, namespace: &str) -> Result<()> {
+        self.set_finalizers(namespace, &[]).await
+    }
+
+    async fn set_finalizers(&self, namespace: &str, finalizers: &[&str]) -> Result<()> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let metadata = json!({ "name": "held", "finalizers": finalizers });
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+        maps.patch("held", &PatchParams::apply("e2e"), &Patch::Apply(&map)).await?;
+        Ok(())
+    }
+
     /// Deletes the namespaces of all orders and of earlier tests, and waits until they are gone.
     pub async fn remove_old(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -133,6 +151,7 @@ impl Cluster {
                 let name = namespace.metadata.name.unwrap_or_default();
                 if name.starts_with("e2e-") || (name.starts_with("vkube-") && name != "vkube-system") {
                     left += 1;
+                    self.release(&name).await.ok();
                     if namespace.metadata.deletion_timestamp.is_none() {
                         namespaces.delete(&name, &DeleteParams::default()).await.ok();
                     }

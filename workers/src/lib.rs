@@ -13,5 +13,6 @@ pub mod operations;
 pub mod presence;
 pub mod run;
 pub mod settings;
+pub mod slot;
 
 pub use run::run;

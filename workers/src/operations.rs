@@ -22,6 +22,7 @@ use crate::cluster::fence::FenceError;
 use crate::cluster::{ClusterError, PodSeen};
 use crate::context::Context;
 use crate::kubernetes::namespace_of;
+use crate::slot::Slot;
 
 /// One verb.
 pub trait Operation {
@@ -39,7 +40,7 @@ pub trait Operation {
 }
 
 /// The job that an operation belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct AboutJob {
     /// Its id.
     pub id: JobId,
@@ -47,6 +48,8 @@ pub struct AboutJob {
     pub order: OrderId,
     /// Its place among the order's jobs.
     pub sequence: Sequence,
+    /// Its place among the jobs in work, left when it only waits.
+    pub slot: Slot,
 }
 
 /// Why an operation did not do what it was asked.
@@ -140,8 +143,8 @@ fn refusal(reason: Reason, answer: &str) -> Failure {
 ///
 /// # Errors
 /// See [`OperationError`].
-pub async fn run_job(context: &Context, job: &Job) -> Result<(), OperationError> {
-    let about = AboutJob { id: job.id, order: job.order.clone(), sequence: job.sequence };
+pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), OperationError> {
+    let about = AboutJob { id: job.id, order: job.order.clone(), sequence: job.sequence, slot };
     match &job.change {
         Change::Deploy(deploy) => deploy.run(context, &about).await,
         Change::Delete(delete) => delete.run(context, &about).await,

@@ -37,7 +37,11 @@ const SEAL_PRIVATE_KEY_FILES: Setting = Setting::without_default(
     "VKUBE_SEAL_PRIVATE_KEY_FILES",
     "Files with the region's X25519 private keys in hex, divided by commas; the first is announced, all of them open.",
 );
-const JOB_CONCURRENCY: Setting = Setting::new("VKUBE_JOB_CONCURRENCY", "4", "How many jobs run at once, 1 to 64.");
+const JOB_CONCURRENCY: Setting = Setting::new(
+    "VKUBE_JOB_CONCURRENCY",
+    "4",
+    "How many jobs are in work at once, 1 to 64; those that only wait for a pod do not count, 16 times as many at most.",
+);
 const READ_CONCURRENCY: Setting =
     Setting::new("VKUBE_READ_CONCURRENCY", "16", "How many reads are answered at once, 1 to 256.");
 const PORTS_RANDOM_RANGE: Setting =

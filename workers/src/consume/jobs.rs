@@ -25,6 +25,7 @@ use super::{Broker, InFlight, answer};
 use crate::context::Context;
 use crate::kubernetes::namespace_of;
 use crate::operations::{OperationError, RetryCause, run_job};
+use crate::slot::Slot;
 
 /// What a job may take besides waiting for its rollout, before it counts as hung.
 const WORK_TIMEOUT: Duration = Duration::from_mins(2);
@@ -55,11 +56,11 @@ struct Stub {
 }
 
 impl Handle for Jobs {
-    async fn handle(&self, message: Message) {
+    async fn handle(&self, message: Message, slot: Slot) {
         let _in_hand = self.in_flight.enter();
         let span = tracing::info_span!("job.process", region = %self.context.region);
         telemetry::continue_trace(&span, message.headers.as_ref());
-        Box::pin(self.process(&message)).instrument(span).await;
+        Box::pin(self.process(&message, slot)).instrument(span).await;
     }
 
     fn is_able(&self) -> bool {
@@ -69,7 +70,7 @@ impl Handle for Jobs {
 }
 
 impl Jobs {
-    async fn process(&self, message: &Message) {
+    async fn process(&self, message: &Message, slot: Slot) {
         let started_at = Timestamp::now();
         let attempts = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
         let inbox = answer::inbox(message);
@@ -88,7 +89,7 @@ impl Jobs {
             Ok(job) => {
                 let started = JobStarted { id: stub.id, attempts, started_at };
                 answer::tell(&self.broker, inbox.as_ref(), &Progress::Started(started)).await;
-                let Some(attempted) = self.run(message, &job).await else {
+                let Some(attempted) = self.run(message, &job, slot).await else {
                     tracing::info!(job.id = %stub.id, "job is given back at shutdown");
                     let _ = message.ack_with(AckKind::Nak(Some(GIVEN_BACK_FOR))).await;
                     return;
@@ -141,8 +142,8 @@ impl Jobs {
     }
 
     /// Runs a job and keeps telling the broker that it is in good hands. None = told to give it back.
-    async fn run(&self, message: &Message, job: &Job) -> Option<Result<(), OperationError>> {
-        let work = AssertUnwindSafe(run_job(&self.context, job)).catch_unwind();
+    async fn run(&self, message: &Message, job: &Job, slot: Slot) -> Option<Result<(), OperationError>> {
+        let work = AssertUnwindSafe(run_job(&self.context, job, slot)).catch_unwind();
         tokio::pin!(work);
         let hung = sleep(self.context.rollout_timeout + WORK_TIMEOUT);
         tokio::pin!(hung);

@@ -1,4 +1,4 @@
-//! Pulls as many messages as there are hands free, and no more: nothing is fetched before somebody takes it up, and no
+//! Pulls as many messages as there are slots free, and no more: nothing is fetched before somebody takes it up, and no
 //! message waits in a buffer while its time runs out.
 
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::Batch;
 use common::stream::WORKER_CONSUMER;
 use futures::StreamExt as _;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
+use crate::slot::Slot;
 
 /// How long one pull request waits at the server, and so how long the end of pulling takes: what the server has promised
 /// to a request comes until then, and would otherwise be delivered again only after the broker's patience. No heartbeats
@@ -25,7 +27,8 @@ const PULL_EXPIRES: Duration = Duration::from_secs(2);
 const ABLE_EVERY: Duration = Duration::from_millis(100);
 /// How long to wait before a queue that is not there is looked for again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
-
+/// How many messages may be in hand for each that may be in work: the others wait, for a pod to be ready or to be gone.
+const IN_HAND_PER_SLOT: usize = 16;
 /// For how long a queue is looked for at the first of these.
 const EAGER_FOR: Duration = Duration::from_secs(15);
 
@@ -39,8 +42,8 @@ pub struct Queue {
 
 /// What is done with a message.
 pub trait Handle: Send + Sync + 'static {
-    /// Handles it to the end, its acknowledgement included.
-    fn handle(&self, message: Message) -> impl Future<Output = ()> + Send;
+    /// Handles it to the end, its acknowledgement included, in a slot that it may leave.
+    fn handle(&self, message: Message, slot: Slot) -> impl Future<Output = ()> + Send;
 
     /// Whether there is any use in pulling now.
     fn is_able(&self) -> bool;
@@ -65,8 +68,9 @@ impl Queue {
         self.there.load(Ordering::Relaxed)
     }
 
-    /// Has messages handled, at most so many at once, until told to stop; then those in hand to their end.
+    /// Has messages handled, in so many slots, until told to stop; then those in hand to their end.
     pub async fn run(&self, handler: &Arc<impl Handle>, most: usize, stop: &CancellationToken) {
+        let slots = Arc::new(Semaphore::new(most));
         let mut hands = Hands::new();
         let mut connects = self.broker.connects();
         let mut known: Option<PullConsumer> = None;
@@ -82,11 +86,13 @@ impl Queue {
             while let Some(ended) = hands.try_join_next() {
                 noted(ended);
             }
-            let free = most.saturating_sub(hands.len());
+            let room = (most * IN_HAND_PER_SLOT).saturating_sub(hands.len());
+            let free = slots.available_permits().min(room);
             if free == 0 {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     Some(ended) = hands.join_next() => noted(ended),
+                    _ = slots.acquire(), if room > 0 => {}
                 }
                 continue;
             }
@@ -101,7 +107,7 @@ impl Queue {
             let pulled = match consumer.batch().max_messages(free).expires(PULL_EXPIRES).messages().await {
                 Ok(batch) => {
                     tokio::select! {
-                        pulled = take(batch, handler, &mut hands, stop) => pulled,
+                        pulled = take(batch, handler, &slots, &mut hands, stop) => pulled,
                         _ = connects.changed() => Ok(()),
                     }
                 }
@@ -156,6 +162,7 @@ impl Queue {
 async fn take(
     mut batch: Batch,
     handler: &Arc<impl Handle>,
+    slots: &Arc<Semaphore>,
     hands: &mut Hands,
     stop: &CancellationToken,
 ) -> Result<(), String> {
@@ -169,8 +176,13 @@ async fn take(
             biased;
             pulled = batch.next() => match pulled {
                 Some(Ok(message)) => {
-                    let handler = Arc::clone(handler);
-                    hands.spawn(async move { handler.handle(message).await });
+                    let (handler, slots) = (Arc::clone(handler), Arc::clone(slots));
+                    hands.spawn(async move {
+                        // There is one: as many messages were asked for as there were slots free.
+                        if let Ok(permit) = slots.acquire_owned().await {
+                            handler.handle(message, Slot::new(permit)).await;
+                        }
+                    });
                 }
                 Some(Err(error)) => return Err(error.to_string()),
                 None => return Ok(()),

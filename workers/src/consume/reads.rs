@@ -18,6 +18,7 @@ use super::pull::Handle;
 use super::{Broker, InFlight, answer};
 use crate::context::Context;
 use crate::operations::{OperationError, RetryCause, run_read};
+use crate::slot::Slot;
 
 /// The longest that a read runs, whatever its deadline says.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,7 +35,7 @@ pub struct Reads {
 }
 
 impl Handle for Reads {
-    async fn handle(&self, message: Message) {
+    async fn handle(&self, message: Message, _slot: Slot) {
         let _in_hand = self.in_flight.enter();
         let span = tracing::info_span!("read.process", region = %self.context.region);
         telemetry::continue_trace(&span, message.headers.as_ref());

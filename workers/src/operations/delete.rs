@@ -27,6 +27,7 @@ impl Operation for Delete {
         let deadline = Instant::now() + context.rollout_timeout;
         let mut pause = LOOK_EVERY.0;
         while !gone(context, about).await? {
+            about.slot.leave();
             if let Some(newer) = newer(context, about).await? {
                 return Err(OperationError::Superseded { by: newer.sequence });
             }

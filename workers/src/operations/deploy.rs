@@ -51,6 +51,7 @@ impl Operation for Deploy {
             Err(error) => return Err(error),
         };
         leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment).await?;
+        about.slot.leave();
         match rollout::wait(context, about, self.until).await? {
             rollout::End::Done => Ok(()),
             rollout::End::Overtaken(newer) => Err(give_way(context, about, self.revision, contents, &newer).await?),

@@ -12,6 +12,7 @@ use common::job::{JOB_VERSION, Verb};
 use common::sealed::KeyRing;
 use kube::core::DynamicObject;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::cluster::fence::Fences;
@@ -76,10 +77,14 @@ fn delete(sequence: u64) -> Job {
     job(sequence, &json!({ "delete": {} }))
 }
 
+fn slot() -> Slot {
+    Slot::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap())
+}
+
 /// Delivers a job until it has an end: `succeeded` or `superseded`.
 async fn deliver(context: &Context, job: &Job) -> &'static str {
     for _ in 0..20 {
-        match run_job(context, job).await {
+        match run_job(context, job, slot()).await {
             Ok(()) => return "succeeded",
             Err(OperationError::Superseded { .. } | OperationError::Overtaken { .. }) => return "superseded",
             Err(OperationError::Refused(failure) | OperationError::Unready(failure)) => panic!("{failure:?}"),
@@ -189,7 +194,7 @@ async fn a_deployment_that_is_refused_leaves_the_one_before_with_all_that_it_use
     let before = contents(&server);
     // Fence read and moved, 5 reads, 3 contents written; then the Deployment.
     let refusing = context(&server, &Line::with(2 + 5 + 3 + 1, Fault::Refused), &[&second]);
-    assert!(matches!(run_job(&refusing, &second).await, Err(OperationError::Refused(_))));
+    assert!(matches!(run_job(&refusing, &second, slot()).await, Err(OperationError::Refused(_))));
     assert_eq!(contents(&server), before);
 }
 
@@ -201,13 +206,13 @@ async fn a_job_that_was_overtaken_says_whether_what_it_wrote_stands() {
     let written = requests(&[&first], &second).await - 4;
     let line = Line::with(written, Fault::Held);
     let asleep = context(&server, &line, &[&first, &second, &third]);
-    let mut work = Box::pin(run_job(&asleep, &second));
+    let mut work = Box::pin(run_job(&asleep, &second, slot()));
     tokio::select! {
         done = &mut work => panic!("{done:?}"),
         () = line.held() => {}
     }
     let refusing = context(&server, &Line::with(2 + 5 + 3 + 1, Fault::Refused), &[&third]);
-    assert!(matches!(run_job(&refusing, &third).await, Err(OperationError::Refused(_))));
+    assert!(matches!(run_job(&refusing, &third, slot()).await, Err(OperationError::Refused(_))));
     line.let_go();
     let end = work.await;
     assert!(matches!(end, Err(OperationError::Overtaken { by }) if by == third.sequence), "{end:?}");
@@ -215,7 +220,7 @@ async fn a_job_that_was_overtaken_says_whether_what_it_wrote_stands() {
     // Once a newer one has written, it does not.
     let calm = context(&server, &Arc::default(), &[&fourth]);
     assert_eq!(deliver(&calm, &fourth).await, "succeeded");
-    let end = run_job(&calm, &second).await;
+    let end = run_job(&calm, &second, slot()).await;
     assert!(matches!(end, Err(OperationError::Superseded { .. })), "{end:?}");
 }
 
@@ -234,7 +239,7 @@ async fn interrupt(before: &[&Job], job: &Job, others: &[&Job]) {
             let server = begin.copy();
             let line = Line::with(at, Fault::Held);
             let asleep = context(&server, &line, &all);
-            let mut work = Box::pin(run_job(&asleep, job));
+            let mut work = Box::pin(run_job(&asleep, job, slot()));
             tokio::select! {
                 done = &mut work => panic!("{case}: {done:?}"),
                 () = line.held() => {}
