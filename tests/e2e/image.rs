@@ -1,5 +1,8 @@
 //! `GET /k8s/images`: asked of real registries.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,13 +65,19 @@ fn a_private_image_exists_for_whoever_may_see_it() -> Result<()> {
 fn no_question_leads_into_our_own_network() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for host in
-            ["127.0.0.1:4222", "127.1:5433", "localhost:6443", "10.201.0.1:10250", "169.254.169.254", "[::1]:80"]
-        {
+        let inside = TcpListener::bind("127.0.0.1:0")?;
+        inside.set_nonblocking(true)?;
+        let port = inside.local_addr()?.port();
+        let here = ["127.0.0.1", "127.1", "localhost", "2130706433", "0x7f.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"];
+        let hosts = here.map(|host| format!("{host}:{port}"));
+        let elsewhere = ["10.201.0.1:10250", "169.254.169.254", "[::1]:80"].map(str::to_owned);
+        for host in hosts.iter().chain(&elsewhere) {
             let answer = client.get(&format!("/k8s/images?image={host}/a/b&tag=1")).send().await?;
             // Either it is no image by its form, or its registry is one that cannot be reached.
             assert!(matches!(answer.status, 400 | 502), "{host}: {}", answer.body);
         }
+        let reached = inside.accept().map(|(_, peer)| peer);
+        assert!(reached.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "a registry was looked for here");
         Ok(())
     })
 }

@@ -92,8 +92,7 @@ impl App {
         };
         let idempotency = request.idempotency_key.map(|key| (key, &digest));
         let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
-        let value = serde_json::to_value(&pod).map_err(AppError::internal)?;
-        let job = match self.store.accept_deploy(&acceptance, &value, request.until).await {
+        let job = match self.store.accept_deploy(&acceptance, &pod, request.until).await {
             Ok(Accepted::Yes(job)) => job,
             Ok(Accepted::KeyTaken) => {
                 self.bus.ledger.release(reserved).await;

@@ -254,7 +254,7 @@ impl AdminApi {
         body: Body<MakeOrder>,
     ) -> Answer<MadeResponse, AdminChangeFailures> {
         let operator = operator(&app, &token)?;
-        let MadeOrder { order, secret } = app.make_order(&operator, &body.value).await?;
+        let MadeOrder { order, secret } = app.make_order(&operator, &body.json()?).await?;
         let made = |secret| Json(Made { order: OrderBody::from(&order), secret });
         Ok(match secret {
             Some(secret) => MadeResponse::New(made(Some(secret.expose_secret().to_owned()))),
@@ -359,7 +359,7 @@ impl AdminApi {
             Wait::For(time) => Some(time),
             Wait::No => None,
         };
-        let job = app.abort_order(&id.0, &body.value, wait).await?;
+        let job = app.abort_order(&id.0, &body.json()?, wait).await?;
         let done = job.as_ref().is_none_or(|job| job.outcome.is_some());
         let body = Json(AbortBody { job: job.as_ref().map(JobBody::from) });
         Ok(if done { AbortResponse::Done(body) } else { AbortResponse::Accepted(body) })

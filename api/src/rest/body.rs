@@ -1,4 +1,4 @@
-//! Bodies: requests as JSON values that the use cases read themselves, with the schema of a documented type; answers as
+//! Bodies: requests as JSON that the use cases read themselves, with the schema of a documented type; answers as
 //! bytes that are already JSON.
 
 use std::marker::PhantomData;
@@ -18,11 +18,31 @@ use crate::app::error::AppError;
 
 const JSON: &str = "application/json";
 
-/// A request's JSON, documented as `T`. An absent body is `{}` (`wire.md` §1).
+/// A request's body, documented as `T`: it is read as JSON once it is known who sends it.
 pub(super) struct Body<T> {
-    /// What came.
-    pub(super) value: Value,
+    content_type: Option<String>,
+    bytes: Bytes,
     documented: PhantomData<fn() -> T>,
+}
+
+impl<T> Body<T> {
+    /// What came; `{}` if nothing did (`wire.md` §1).
+    ///
+    /// # Errors
+    /// [`Reason::UnsupportedMediaType`], or [`Reason::InvalidRequest`] where it is no JSON.
+    pub(super) fn json(&self) -> Result<Value, AppError> {
+        if self.bytes.is_empty() {
+            return Ok(Value::Object(serde_json::Map::new()));
+        }
+        if !is_json(self.content_type.as_deref()) {
+            let message = "send the body as JSON, with Content-Type: application/json";
+            return Err(AppError::new(Reason::UnsupportedMediaType, message));
+        }
+        serde_json::from_slice(&self.bytes).map_err(|error| {
+            let place = format!("line {} column {}", error.line(), error.column());
+            AppError::new(Reason::InvalidRequest, format!("the body is not JSON: see {place}"))
+        })
+    }
 }
 
 impl<'a, T: Type> ApiExtractor<'a> for Body<T> {
@@ -49,18 +69,7 @@ impl<'a, T: Type> ApiExtractor<'a> for Body<T> {
             .into_bytes()
             .await
             .map_err(|_| raise(AppError::new(Reason::InvalidRequest, "the body cannot be read")))?;
-        if bytes.is_empty() {
-            return Ok(Self { value: Value::Object(serde_json::Map::new()), documented: PhantomData });
-        }
-        if !is_json(request.content_type()) {
-            let message = "send the body as JSON, with Content-Type: application/json";
-            return Err(raise(AppError::new(Reason::UnsupportedMediaType, message)));
-        }
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            raise(AppError::new(Reason::InvalidRequest, format!("the body is not JSON: see {place}")))
-        })?;
-        Ok(Self { value, documented: PhantomData })
+        Ok(Self { content_type: request.content_type().map(str::to_owned), bytes, documented: PhantomData })
     }
 }
 

@@ -158,7 +158,7 @@ impl LookupApi {
     #[oai(path = "/k8s/checkports", method = "post", operation_id = "check_ports")]
     #[expect(clippy::unused_async, reason = "poem-openapi takes async handlers only")]
     async fn ports(&self, app: Data<&App>, body: Body<CheckPorts>) -> Answer<Json<CheckedPorts>, PortsFailures> {
-        let answer = app.check_ports(&body.value)?;
+        let answer = app.check_ports(&body.json()?)?;
         let status = match answer.status {
             PortsStatus::NoResource => PortsWord::NoResource,
             PortsStatus::InternalErr => PortsWord::InternalErr,

@@ -150,13 +150,14 @@ impl PodApi {
         let known = key_problem.as_ref().ok().copied().flatten();
         let (order, earlier) = app.authenticate_change(secret.as_deref(), known).await?;
         let idempotency_key = key_problem?;
+        let body = body.json()?;
         let mut problems = Problems::default();
         let until = parsed("until", until.0.as_deref(), read_until, &mut problems).unwrap_or_default();
         if !problems.is_empty() {
             return Err(AppError::invalid(problems).into());
         }
         let wait = prefer.wait(app.change_deadline());
-        let request = ChangeRequest { body: &body.value, idempotency_key, wait, until };
+        let request = ChangeRequest { body: &body, idempotency_key, wait, until };
         match app.deploy(order, earlier, request).await? {
             DeployAnswer::Deployed(job, pod) => Ok(deployed(&job, &pod)),
             DeployAnswer::Accepted(job) => {

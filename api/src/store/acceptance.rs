@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use common::job::Until;
 use common::name::{JobId, OrderId, RegionCode};
-use tokio_postgres::types::ToSql;
+use common::pod::Pod;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::jobs::{self, Job};
 use super::{Store, StoreError};
@@ -46,7 +47,7 @@ impl Store {
     pub async fn accept_deploy(
         &self,
         acceptance: &Acceptance<'_>,
-        pod: &serde_json::Value,
+        pod: &Pod,
         until: Until,
     ) -> Result<Accepted, StoreError> {
         let sql = format!(
@@ -67,7 +68,7 @@ impl Store {
         );
         let made_at = acceptance.job.made_at();
         let not_after = made_at.checked_add(ACCEPTED_WITHIN).unwrap_or(made_at);
-        self.accept(&sql, acceptance, &[pod, &jobs::until_str(until), &not_after]).await
+        self.accept(&sql, acceptance, &[&Json(pod), &jobs::until_str(until), &not_after]).await
     }
 
     /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing.

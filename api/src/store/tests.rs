@@ -136,7 +136,7 @@ async fn try_deploy(store: &Store, order: &OrderId, region: &RegionCode, pod: &P
     let digest = digest("the request");
     let idempotency = key.map(|key| (key, &digest));
     let acceptance = Acceptance { order, region, job: JobId::new(), idempotency };
-    store.accept_deploy(&acceptance, &value(pod), Until::Created).await.unwrap()
+    store.accept_deploy(&acceptance, pod, Until::Created).await.unwrap()
 }
 
 async fn try_abort(store: &Store, order: &OrderId, region: &RegionCode) -> Accepted {

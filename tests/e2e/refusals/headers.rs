@@ -85,6 +85,8 @@ fn without_a_secret_that_opens_an_order_everything_is_answered_in_the_same_way()
                 assert_eq!(error.get("details"), None, "{method} {path} {secret:?}");
             }
         }
+        // Nobody's body is not looked at.
+        client.post("/k8s/deploy").body("{").send().await?.refused(401, Reason::Unauthorized)?;
         Ok(())
     })
 }
@@ -101,6 +103,7 @@ fn without_an_operators_token_nothing_of_the_operators_side_is_answered() -> Res
                 assert_eq!(error["message"], UNAUTHORIZED, "{method} {path} {token:?}");
             }
         }
+        client.post("/admin/orders").body("{").send().await?.refused(401, Reason::Unauthorized)?;
         Ok(())
     })
 }
@@ -129,6 +132,7 @@ fn without_a_token_in_the_settings_the_operators_side_is_not_there() -> Result<(
             let request = request(&api.client, method, path)?.operator("x");
             request.send().await?.refused(404, Reason::NotFound)?;
         }
+        api.client.post("/admin/orders").operator("x").body("{").send().await?.refused(404, Reason::NotFound)?;
         Ok(())
     })
 }

@@ -76,7 +76,7 @@ async fn every_call_is_one_statement() {
 async fn making_and_accepting_are_one_statement() {
     let database = database().await;
     let store = logged(&database).await;
-    let (one, here, nothing) = (order(&database.store, "one").await, region(), value(&pod(&[80])));
+    let (one, here, nothing) = (order(&database.store, "one").await, region(), pod(&[80]));
     let request = digest("request");
     let acceptance =
         || Acceptance { order: &one, region: &here, job: JobId::new(), idempotency: Some(("key", &request)) };
@@ -172,7 +172,7 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_frugal!(database, store.orders(&Filter { email: Some("nobody".to_owned()), ..Filter::default() }, 100));
 
     let keyed = Acceptance { order: &order, region: &here, job: JobId::new(), idempotency: Some(("new", &secret)) };
-    assert_frugal!(database, store.accept_deploy(&keyed, &value(&pod(&[])), Until::Created));
+    assert_frugal!(database, store.accept_deploy(&keyed, &pod(&[]), Until::Created));
     let accepted = store.job(&order, keyed.job).await.unwrap().unwrap();
     let notice = JobStarted { id: keyed.job, attempts: 1, started_at: at(0) };
     assert_frugal!(database, store.job_started(&notice));

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
 use super::cluster::database;
-use super::{abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, try_deploy, value};
+use super::{abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, try_deploy};
 
 /// The ids of jobs that were left to the relay, in its order.
 async fn left(store: &Store, age_seconds: f64, limit: i64) -> Vec<JobId> {
@@ -212,7 +212,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
     let round_trip = TestRunner::new(cases).run(&(pods(), untils), |(pod, until)| {
         runtime.block_on(async {
             let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
-            let accepted = store.accept_deploy(&acceptance, &value(&pod), until).await.unwrap();
+            let accepted = store.accept_deploy(&acceptance, &pod, until).await.unwrap();
             let Accepted::Yes(job) = accepted else { panic!("{accepted:?}") };
             let message = job::Job {
                 version: JOB_VERSION,
