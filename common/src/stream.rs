@@ -142,7 +142,7 @@ pub fn jobs_consumer() -> pull::Config {
         deliver_policy: DeliverPolicy::All,
         ack_wait: JOB_ACK_WAIT,
         max_deliver: -1,
-        max_ack_pending: 1000,
+        max_ack_pending: 10_000,
         ..pull::Config::default()
     }
 }

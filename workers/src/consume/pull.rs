@@ -176,13 +176,10 @@ async fn take(
             biased;
             pulled = batch.next() => match pulled {
                 Some(Ok(message)) => {
-                    let (handler, slots) = (Arc::clone(handler), Arc::clone(slots));
-                    hands.spawn(async move {
-                        // There is one: as many messages were asked for as there were slots free.
-                        if let Ok(permit) = slots.acquire_owned().await {
-                            handler.handle(message, Slot::new(permit)).await;
-                        }
-                    });
+                    // There is one: as many messages were asked for as there were slots free, and only here are they taken.
+                    let Ok(permit) = Arc::clone(slots).acquire_owned().await else { return Ok(()) };
+                    let handler = Arc::clone(handler);
+                    hands.spawn(async move { handler.handle(message, Slot::new(permit)).await });
                 }
                 Some(Err(error)) => return Err(error.to_string()),
                 None => return Ok(()),
