@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use common::failure::Reason;
 use poem::error::MethodNotAllowedError;
-use poem::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::middleware::{CatchPanic, Cors};
-use poem::{Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
+use poem::{Body, Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -155,18 +155,18 @@ impl<E: Endpoint> Edge<E> {
             raise(busy.retry_after(Duration::from_secs(1)))
         };
         // Bodies that come slowly hold up other bodies, but no request without one and none that is in work.
-        if has_body(&request) {
+        let body = request.take_body();
+        if !body.is_empty() {
             let _receiving = self.receiving.try_acquire().map_err(|_| busy())?;
-            self.bound_body(&mut request).await?;
+            request.set_body(self.received(body).await?);
         }
         let _working = self.working.try_acquire().map_err(|_| busy())?;
         self.inner.call(request).await.map(IntoResponse::into_response)
     }
 
     /// Reads the body within its limits of size and time, whether or not its length was declared.
-    async fn bound_body(&self, request: &mut Request) -> poem::Result<()> {
-        let body = request.take_body().into_async_read();
-        let read = tokio::time::timeout(BODY_DEADLINE, read_body(body, self.max_body_bytes)).await;
+    async fn received(&self, body: Body) -> poem::Result<Vec<u8>> {
+        let read = tokio::time::timeout(BODY_DEADLINE, read_body(body.into_async_read(), self.max_body_bytes)).await;
         let read = read.map_err(|_| AppError::new(Reason::RequestTimeout, "the body did not come in time"));
         let read = read.and_then(|read| {
             read.map_err(|_| AppError::new(Reason::InvalidRequest, "the body cannot be read"))?.ok_or_else(|| {
@@ -174,16 +174,8 @@ impl<E: Endpoint> Edge<E> {
                 AppError::new(Reason::PayloadTooLarge, message)
             })
         });
-        request.set_body(read.map_err(raise)?);
-        Ok(())
+        read.map_err(raise)
     }
-}
-
-/// Whether anything is to come after the head: HTTP/1.1 says so in the head, HTTP/2 may not.
-fn has_body(request: &Request) -> bool {
-    let headers = request.headers();
-    let declared = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    declared || headers.contains_key(header::TRANSFER_ENCODING) || request.version() > Version::HTTP_11
 }
 
 /// Reads a body of at most `max` bytes; None = there is more. Some of what is too much is taken and dropped, as a client
