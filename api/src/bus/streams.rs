@@ -137,12 +137,11 @@ impl Streams {
                     everything = true;
                     continue;
                 }
-                round = self.round(everything) => round,
+                round = self.round(&mut everything) => round,
             };
             let failed = match round {
                 Ok(()) => {
                     backoff.reset();
-                    everything = false;
                     None
                 }
                 Err(error) => {
@@ -163,11 +162,12 @@ impl Streams {
     }
 
     /// A region whose queues cannot be made holds up no other, and makes no instance unsound: it is tried again.
-    async fn round(&self, everything: bool) -> Result<(), BusError> {
-        if everything || !self.is_sound() {
+    async fn round(&self, everything: &mut bool) -> Result<(), BusError> {
+        if *everything || !self.is_sound() {
             self.sound.store(false, Ordering::Relaxed);
             self.link.check_connected()?;
             self.prepare().await?;
+            *everything = false;
         }
         let wanted = lock(&self.wanted).clone();
         let mut made = Ok(());
