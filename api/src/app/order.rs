@@ -103,12 +103,14 @@ impl App {
     /// [`Reason::NotFound`].
     pub async fn order_details(&self, id: &str) -> Result<OrderDetails, AppError> {
         let order = self.find_order(id).await?;
-        let revisions = self.store.revisions(&order.id, SHOWN).await?;
-        let jobs = self.store.jobs(&order.id, None, usize::try_from(SHOWN).unwrap_or_default()).await?.items;
         let ports = match &order.purchase.region {
             Some(region) => self.held_ports(region, &order.id),
             None => Vec::new(),
         };
+        // The ledger follows the record: what is read of the record after it is never behind it.
+        let revisions = self.store.revisions(&order.id, SHOWN).await?;
+        let jobs = self.store.jobs(&order.id, None, usize::try_from(SHOWN).unwrap_or_default()).await?.items;
+        let order = self.find_order(id).await?;
         Ok(OrderDetails { order, revisions, jobs, ports })
     }
 
