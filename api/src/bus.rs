@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 pub use self::answers::{Answer, ProgressWaiter};
 pub use self::error::{BusError, ReadError, ReserveError, Stale};
 pub use self::ledger::{Due, Ledger, Reserved, Settled, View};
-pub use self::plan::Desired;
+pub use self::plan::{Desired, EndedJob};
 pub use self::regions::Regions;
 pub use self::results::{Ended, ResultsConsumer};
 

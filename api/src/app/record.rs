@@ -1,7 +1,7 @@
 //! What becomes of results: the end goes on record, and the ledger follows the record.
 
 use common::failure::Reason;
-use common::job::JobResult;
+use common::job::{JobResult, Outcome};
 use common::name::{JobId, OrderId, RegionCode};
 use common::telemetry::Chain;
 use tokio::sync::mpsc::Receiver;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::error::AppError;
-use crate::bus::{Desired, Ended, Settled};
+use crate::bus::{Desired, Ended, EndedJob, Settled};
 use crate::store::Store;
 
 /// The most jobs that are marked by one statement.
@@ -61,7 +61,8 @@ impl App {
     /// Records one result: harmless when repeated. A result from another region than the job's is no end of that job.
     async fn record(&self, region: &RegionCode, result: &JobResult) -> Result<(), AppError> {
         self.store.job_ended(region, result).await?;
-        self.settle(region, &result.order, Some(result.id)).await?;
+        let may_have_run = !matches!(result.outcome, Outcome::Failed(_));
+        self.settle(region, &result.order, Some(EndedJob { id: result.id, may_have_run })).await?;
         let (job, order, attempts) = (result.id, &result.order, result.attempts);
         tracing::info!(%job, %order, %region, attempts, outcome = ?result.outcome, "job ended");
         Ok(())
@@ -72,11 +73,11 @@ impl App {
         &self,
         region: &RegionCode,
         order: &OrderId,
-        ended: Option<JobId>,
+        ended: Option<EndedJob>,
     ) -> Result<(), AppError> {
         for _ in 0..ATTEMPTS {
             let view = self.bus.ledger.view(region, order);
-            let holdings = self.store.holdings(order).await?;
+            let holdings = self.store.holdings(region, order).await?;
             let desired = Desired { bound: holdings.deployed, pending: holdings.pending, ended };
             if self.bus.ledger.settle(&view, &desired).await? == Settled::Done {
                 return Ok(());

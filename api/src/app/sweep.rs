@@ -60,7 +60,7 @@ impl App {
     /// Frees what of an order's ports nothing wants any more, by the record. One statement, and no write where a reservation
     /// waits for its own job.
     async fn sweep_order(&self, region: &RegionCode, order: &OrderId, due: &[Due]) -> Result<(), AppError> {
-        let holdings = self.store.holdings(order).await?;
+        let holdings = self.store.holdings(region, order).await?;
         let deployed = |due: &Due| holdings.deployed.iter().any(|(_, ports)| ports.contains(&due.host));
         let pending = |due: &Due| holdings.pending.iter().any(|(_, ports)| ports.contains(&due.host));
         let waits = |due: &Due| match &due.state {

@@ -21,8 +21,17 @@ pub struct Desired {
     pub bound: Option<(Sequence, BTreeSet<HostPort>)>,
     /// The jobs that have not ended, and the ports that each wants.
     pub pending: Vec<(JobId, BTreeSet<HostPort>)>,
-    /// A job that has ended: what only it had reserved is freed at once, however young.
-    pub ended: Option<JobId>,
+    /// A job that has ended: what only it had reserved is settled at once, however young.
+    pub ended: Option<EndedJob>,
+}
+
+/// A job that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedJob {
+    /// Its id.
+    pub id: JobId,
+    /// Whether a pod of it may have run: then the ports that only it had reserved cool, else they are as they were before.
+    pub may_have_run: bool,
 }
 
 /// One change of one key.
@@ -114,32 +123,27 @@ fn target(
     cooling: Duration,
 ) -> Target {
     let reserved = |job, cooling| PortState::Reserved { order: order.clone(), job, since: now, cooling };
+    let cool = || PortState::Cooling { order: order.clone(), until: later(now, cooling) };
     let bound = |sequence| PortState::Bound { order: order.clone(), sequence, since: now };
     let (pending, deployed) = (desired.pending_job(host), desired.deployed(host));
     match &entry.slot {
-        Slot::Held(PortState::Bound { .. }) if pending.is_none() && deployed.is_none() => {
-            Target::Become(PortState::Cooling { order: order.clone(), until: later(now, cooling) })
-        }
+        Slot::Held(PortState::Bound { .. }) if pending.is_none() && deployed.is_none() => Target::Become(cool()),
         Slot::Held(PortState::Bound { .. }) | Slot::Unreadable => Target::Leave,
-        Slot::Held(state @ PortState::Reserved { job, since, cooling, .. }) => {
-            if desired.is_pending(*job, host) {
-                return Target::Leave;
+        // First what is deployed: whatever becomes of a pending job, the port cools rather than being free at once.
+        Slot::Held(_) | Slot::Free if let Some(sequence) = deployed => Target::Become(bound(sequence)),
+        Slot::Held(state @ PortState::Reserved { job, since, cooling: before, .. }) => match pending {
+            _ if desired.is_pending(*job, host) => Target::Leave,
+            Some(job) => Target::Become(reserved(job, *before)),
+            None if desired.may_have_run(*job) => Target::Become(cool()),
+            None if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => {
+                undone(state).map_or(Target::Free, Target::Become)
             }
-            match (pending, deployed) {
-                (Some(job), _) => Target::Become(reserved(job, *cooling)),
-                (None, Some(sequence)) => Target::Become(bound(sequence)),
-                (None, None) if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => {
-                    undone(state).map_or(Target::Free, Target::Become)
-                }
-                (None, None) => Target::Leave,
-            }
-        }
-        Slot::Held(PortState::Cooling { .. }) | Slot::Free => match (pending, deployed) {
-            // First what is deployed: if the pending job fails, the port cools rather than being free at once.
-            (_, Some(sequence)) => Target::Become(bound(sequence)),
-            (Some(job), None) => Target::Become(reserved(job, None)),
-            (None, None) => Target::Leave,
+            None => Target::Leave,
         },
+        Slot::Held(PortState::Cooling { until, .. }) => {
+            pending.map_or(Target::Leave, |job| Target::Become(reserved(job, Some(*until))))
+        }
+        Slot::Free => pending.map_or(Target::Leave, |job| Target::Become(reserved(job, None))),
     }
 }
 
@@ -166,9 +170,13 @@ impl Desired {
         self.bound.as_ref().filter(|(_, ports)| ports.contains(&host)).map(|(sequence, _)| *sequence)
     }
 
+    fn may_have_run(&self, job: JobId) -> bool {
+        self.ended == Some(EndedJob { id: job, may_have_run: true })
+    }
+
     /// Whether PostgreSQL has said all that there is to say of the job.
     fn knows(&self, job: JobId) -> bool {
-        self.ended == Some(job) || self.pending.iter().any(|(pending, _)| *pending == job)
+        self.ended.is_some_and(|ended| ended.id == job) || self.pending.iter().any(|(pending, _)| *pending == job)
     }
 }
 

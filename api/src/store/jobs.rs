@@ -303,19 +303,20 @@ impl Store {
         Ok(())
     }
 
-    /// The ports that an order needs now.
+    /// The ports that an order needs now in a region.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn holdings(&self, order: &OrderId) -> Result<Holdings, StoreError> {
+    pub async fn holdings(&self, region: &RegionCode, order: &OrderId) -> Result<Holdings, StoreError> {
         let sql = "select null::uuid as job_id, o.deployed_sequence as sequence, r.pod from orders o \
-                   join revisions r on r.order_id = o.id and r.revision = o.deployed_revision where o.id = $1 \
+                   join revisions r on r.order_id = o.id and r.revision = o.deployed_revision \
+                   where o.id = $1 and o.region = $2 \
                    union all \
                    select j.id, j.sequence, r.pod from jobs j \
                    join revisions r on r.order_id = j.order_id and r.revision = j.revision \
-                   where j.order_id = $1 and j.finished_at is null order by sequence";
+                   where j.order_id = $1 and j.region = $2 and j.finished_at is null order by sequence";
         let mut holdings = Holdings::default();
-        for row in self.rows(sql, &[&order.as_str()]).await? {
+        for row in self.rows(sql, &[&order.as_str(), &region.as_str()]).await? {
             let ports = revisions::pod(row.try_get("pod")?)?.host_ports().collect();
             match row.try_get::<_, Option<Uuid>>("job_id")? {
                 Some(job) => holdings.pending.push((job.into(), ports)),

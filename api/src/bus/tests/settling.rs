@@ -4,7 +4,7 @@ use common::ledger::{Observed, ObservedPort, PortState};
 use common::name::{JobId, Sequence};
 use common::port::Protocol;
 
-use super::super::{Desired, Ledger, Settled};
+use super::super::{Desired, EndedJob, Ledger, Settled};
 use super::*;
 
 fn sequence(number: u64) -> Sequence {
@@ -14,6 +14,10 @@ fn sequence(number: u64) -> Sequence {
 async fn settle(ledger: &Ledger, desired: &Desired) {
     let view = ledger.view(&region(), &order("one"));
     assert_eq!(ledger.settle(&view, desired).await.unwrap(), Settled::Done);
+}
+
+fn failed(id: JobId) -> EndedJob {
+    EndedJob { id, may_have_run: false }
 }
 
 /// Each port the order holds, in words.
@@ -38,7 +42,7 @@ async fn a_port_goes_from_reserved_to_bound_to_cooling_to_free() {
     settle(ledger, &pending).await;
     assert_eq!(words(ledger), ["1 reserved", "2 reserved"]);
 
-    let deployed = Desired { bound: Some((sequence(1), tcps([1, 2]))), ended: Some(job), ..Desired::default() };
+    let deployed = Desired { bound: Some((sequence(1), tcps([1, 2]))), ended: Some(failed(job)), ..Desired::default() };
     settle(ledger, &deployed).await;
     assert_eq!(words(ledger), ["1 bound 1", "2 bound 1"]);
     settle(ledger, &deployed).await;
@@ -47,7 +51,8 @@ async fn a_port_goes_from_reserved_to_bound_to_cooling_to_free() {
     let next = JobId::new();
     let _ = ledger.reserve(&region(), &one, next, &tcps([2, 3])).await.unwrap();
     assert_eq!(words(ledger), ["1 bound 1", "2 bound 1", "3 reserved"]);
-    let deployed = Desired { bound: Some((sequence(2), tcps([2, 3]))), ended: Some(next), ..Desired::default() };
+    let deployed =
+        Desired { bound: Some((sequence(2), tcps([2, 3]))), ended: Some(failed(next)), ..Desired::default() };
     settle(ledger, &deployed).await;
     assert_eq!(words(ledger), ["1 cooling", "2 bound 1", "3 bound 2"]);
 
@@ -89,7 +94,7 @@ async fn a_cooling_port_is_its_orders_to_reserve_and_nobody_elses() {
     let _ = ledger.reserve(&region(), &one, job, &tcps([1])).await.unwrap();
     let _ = ledger.reserve(&region(), &one, JobId::new(), &tcps([1])).await.unwrap();
     let _ = ledger.reserve(&region(), &one, job, &tcps([1])).await.unwrap();
-    settle(ledger, &Desired { ended: Some(job), ..Desired::default() }).await;
+    settle(ledger, &Desired { ended: Some(failed(job)), ..Desired::default() }).await;
     assert_eq!(words(ledger), ["1 cooling"]);
 }
 
@@ -113,8 +118,35 @@ async fn a_failed_jobs_ports_are_free_at_once_and_an_unknown_jobs_after_a_while(
     let _ = ledger.reserve(&region(), &one, job, &tcps([1, 2])).await.unwrap();
     settle(ledger, &Desired::default()).await;
     assert_eq!(words(ledger), ["1 reserved", "2 reserved"], "its request may be under way");
-    settle(ledger, &Desired { ended: Some(job), ..Desired::default() }).await;
+    settle(ledger, &Desired { ended: Some(failed(job)), ..Desired::default() }).await;
     assert_eq!(words(ledger), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_port_that_a_replaced_pod_may_have_used_cools() {
+    let (_server, bus) = start().await;
+    let (ledger, one, job) = (&bus.ledger, order("one"), JobId::new());
+    let _ = ledger.reserve(&region(), &one, job, &tcps([1])).await.unwrap();
+    let superseded = EndedJob { id: job, may_have_run: true };
+    settle(ledger, &Desired { ended: Some(superseded), ..Desired::default() }).await;
+    assert_eq!(words(ledger), ["1 cooling"]);
+
+    // What is deployed is bound, though another job has reserved it since.
+    let (second, third) = (JobId::new(), JobId::new());
+    let _ = ledger.reserve(&region(), &one, second, &tcps([2])).await.unwrap();
+    let _ = ledger.reserve(&region(), &one, third, &tcps([2])).await.unwrap();
+    let pending = vec![(third, tcps([2]))];
+    let ended = Some(EndedJob { id: second, may_have_run: true });
+    settle(ledger, &Desired { bound: Some((sequence(2), tcps([2]))), pending, ended }).await;
+    assert_eq!(words(ledger), ["1 cooling", "2 bound 2"]);
+    settle(ledger, &Desired { ended: Some(failed(third)), ..Desired::default() }).await;
+    assert_eq!(words(ledger), ["1 cooling", "2 cooling"]);
+    // Nor does one that is pending and fails shorten it.
+    let fourth = JobId::new();
+    settle(ledger, &Desired { pending: vec![(fourth, tcps([2]))], ..Desired::default() }).await;
+    assert_eq!(words(ledger), ["1 cooling", "2 reserved"]);
+    settle(ledger, &Desired { ended: Some(failed(fourth)), ..Desired::default() }).await;
+    assert_eq!(words(ledger), ["1 cooling", "2 cooling"]);
 }
 
 #[tokio::test]

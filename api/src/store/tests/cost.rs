@@ -59,7 +59,7 @@ async fn every_call_is_one_statement() {
     assert_costs!(database, 1, store.job(&one, job.id));
     assert_costs!(database, 1, store.job_by_key(&one, "key"));
     assert_costs!(database, 1, store.jobs(&one, None, 10));
-    assert_costs!(database, 1, store.holdings(&one));
+    assert_costs!(database, 1, store.holdings(&here, &one));
     assert_costs!(database, 1, store.orders_with_ports());
     assert_costs!(database, 1, store.jobs_left(0.0, 10));
     assert_costs!(database, 1, store.jobs_lost(&here, at(60), 10));
@@ -159,7 +159,7 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_frugal!(database, store.job_by_key(&order, "key-1"));
     assert_frugal!(database, store.jobs(&order, None, 50));
     assert_frugal!(database, store.revisions(&order, 50));
-    assert_frugal!(database, store.holdings(&order));
+    assert_frugal!(database, store.holdings(&region(), &order));
 
     assert_frugal!(database, store.orders(&Filter::default(), 100));
     let after = || Some((found.created_at, found.id.clone()));

@@ -133,7 +133,7 @@ async fn a_deploy_that_does_not_come_up_is_what_stands_in_the_cluster() {
     succeed(&store, &first).await;
     store.job_ended(&region(), &end(&second, unready())).await.unwrap();
     assert_eq!(now(&store, &order).await.deployed_revision, second.revision);
-    assert_eq!(store.holdings(&order).await.unwrap().deployed.unwrap().0, second.sequence);
+    assert_eq!(store.holdings(&region(), &order).await.unwrap().deployed.unwrap().0, second.sequence);
 
     // A delete that is not complete leaves what there was.
     let delete = abort(&store, &order).await;

@@ -18,7 +18,7 @@ async fn an_order_needs_the_ports_of_what_runs_and_of_what_is_on_its_way() {
     let stranger = fresh_order(&store).await;
     deploy_pod(&store, &stranger, &pod(&[9])).await;
     let holdings = async || {
-        let holdings = store.holdings(&order).await.unwrap();
+        let holdings = store.holdings(&region(), &order).await.unwrap();
         let deployed = holdings.deployed.map(|(sequence, ports)| (sequence.get(), ports));
         (deployed, holdings.pending)
     };
@@ -27,8 +27,11 @@ async fn an_order_needs_the_ports_of_what_runs_and_of_what_is_on_its_way() {
 
     let first = deploy_pod(&store, &order, &pod(&[1, 2])).await;
     assert_eq!(holdings().await, (None, vec![(first.id, ports(&[1, 2]))]));
+    let there = store.holdings(&elsewhere(), &order).await.unwrap();
+    assert_eq!((there.deployed, there.pending), (None, vec![]), "nothing in another region");
     succeed(&store, &first).await;
     assert_eq!(holdings().await, (Some((1, ports(&[1, 2]))), vec![]));
+    assert_eq!(store.holdings(&elsewhere(), &order).await.unwrap().deployed, None);
 
     let second = deploy_pod(&store, &order, &pod(&[2, 3])).await;
     let third = deploy_pod(&store, &order, &pod(&[])).await;
@@ -176,9 +179,10 @@ async fn what_no_code_of_ours_wrote_is_told_by_its_column() {
     let order = order(store, "one").await;
     let job = deploy(store, &order).await;
     succeed(store, &job).await;
-    database.run("update revisions set pod = '{}'; update orders set region = 'No Code'").await;
+    database.run("update revisions set pod = '{}'").await;
     assert_eq!(wrong(store.pod(&order, job.revision.unwrap()).await), Some("pod"));
-    assert_eq!(wrong(store.holdings(&order).await), Some("pod"));
+    assert_eq!(wrong(store.holdings(&region(), &order).await), Some("pod"));
+    database.run("update orders set region = 'No Code'").await;
     assert_eq!(wrong(store.order(&order).await), Some("region"));
     database.run("update orders set region = 'ausrine'; update jobs set sequence = 0").await;
     assert_eq!(now(store, &order).await.deployed_revision, job.revision);
