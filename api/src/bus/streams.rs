@@ -150,12 +150,14 @@ impl Streams {
                     Some(wait)
                 }
             };
+            // Where only a region's queues are not there, what else is asked for does not wait for them.
+            let sound = self.is_sound();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = wait_for(failed) => {}
                 Ok(()) = connects.changed() => everything = true,
-                () = self.suspected.notified(), if failed.is_none() => everything = true,
-                () = self.wanted_more.notified(), if failed.is_none() => {}
+                () = self.suspected.notified(), if sound => everything = true,
+                () = self.wanted_more.notified(), if sound => {}
             }
             time::sleep(ROUND_PAUSE).await;
         }

@@ -1,6 +1,7 @@
 //! Which regions are there, by what their workers say.
 
 use common::presence::Presence;
+use futures::StreamExt as _;
 
 use super::*;
 
@@ -65,4 +66,43 @@ async fn what_an_instance_finds_at_its_start_is_as_old_as_it_is() {
     let second = connect(&server).await;
     assert!(second.regions.is_live(&region()));
     assert!(!second.regions.heard_within(&region(), Duration::from_secs(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_whose_queues_cannot_be_made_holds_up_nobody() {
+    let (mut server, bus) = start().await;
+    let broken: RegionCode = "alcor".parse().unwrap();
+    let taken = jetstream::stream::Config {
+        name: "FOREIGN".to_owned(),
+        subjects: vec![subject::jobs(&broken)],
+        ..Default::default()
+    };
+    outside(&server).await.create_stream(taken).await.unwrap();
+    assert!(bus.ensure_region(&broken).await.is_err());
+    let said = async |worker: &jetstream::Context, region: &RegionCode| {
+        say(worker, region.as_str(), "worker-1", true).await;
+        until("the queues are there", async || worker.get_stream(stream::reads_name(region)).await.is_ok()).await;
+    };
+    let worker = outside(&server).await;
+    say(&worker, broken.as_str(), "worker-1", true).await;
+    said(&worker, &"vega".parse().unwrap()).await;
+    assert!(bus.health().is_ready());
+
+    let mut prepared = bus.inner.streams.prepared();
+    server.restart().await;
+    time::timeout(LIMIT, prepared.changed()).await.unwrap().unwrap();
+    // The broken one's are tried again and again, and nothing else begins anew for that.
+    let worker = outside(&server).await;
+    let tries = format!("$JS.API.STREAM.*.{}", stream::jobs_name(&broken));
+    let mut tries = worker.client().subscribe(tries).await.unwrap();
+    for region in ["north", "ausrine"] {
+        said(&worker, &region.parse().unwrap()).await;
+        assert!(time::timeout(LIMIT, tries.next()).await.unwrap().is_some());
+    }
+    assert!(!prepared.has_changed().unwrap());
+    assert!(bus.health().is_ready());
+
+    // What belongs to no region is made again all the same, should it be lost.
+    worker.delete_stream(stream::bucket_stream(stream::REGIONS)).await.unwrap();
+    until("it is there again", async || worker.get_stream(stream::bucket_stream(stream::REGIONS)).await.is_ok()).await;
 }
