@@ -77,7 +77,7 @@ fn a_deploy_costs_one_accepting_statement_one_batch_and_one_publish() -> Result<
     test(async |t| {
         let system = t.system("deploys", 1, 1).await?;
         // Only what is on the request's way: no worker goes on with the job.
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         for ports in [1, 3] {
             let options = OrderOptions::units(ports);
             let orders = futures::future::try_join_all((0..12).map(|_| t.order_of(&system, &options))).await?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// A system whose worker is there and does nothing: what is accepted stays queued.
 async fn paused(t: &Test, region: &str) -> Result<System> {
     let system = t.system(region, 1, 1).await?;
-    system.workers[0].process.pause()?;
+    system.workers[0].process.pause().await?;
     Ok(system)
 }
 

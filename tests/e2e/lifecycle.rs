@@ -104,7 +104,7 @@ fn an_api_that_is_asked_to_end_answers_first() -> Result<()> {
     test(async |t| {
         let mut system = t.system("apidrain", 2, 1).await?;
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         let waiting = order.by(&system.apis[1].client);
         let body = pod("apidrain", &[idle("idle")]);
         let request = waiting.deploy(&body).header("prefer", "wait=30");

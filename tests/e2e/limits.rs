@@ -24,7 +24,7 @@ fn a_question_that_nobody_answers_is_given_up_in_time() -> Result<()> {
         system.ready().await?;
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
         order.deployed(&pod("silent", &[idle("idle")])).await?;
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         for call in ["status", "log"] {
             let begun = Instant::now();
             let answer = order.request(Method::GET, &format!("/k8s/pod/{call}")).send().await?;
@@ -53,7 +53,7 @@ fn more_than_can_be_in_work_at_once_is_turned_away() -> Result<()> {
         system.ready().await?;
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
         let small = &system.apis[1].client;
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         let body = pod("full", &[idle("idle")]);
         let waiting: Vec<_> =
             (0..2).map(|_| tokio::spawn(order.by(small).deploy(&body).header("prefer", "wait=30").send())).collect();

@@ -155,7 +155,7 @@ fn an_api_that_is_killed_while_a_client_waits_loses_nothing() -> Result<()> {
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
         let port = host_port();
         let body = pod("apikill", &[web("web", port)]);
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         let request = order.by(&system.apis[1].client).deploy(&body).header("idempotency-key", "once");
         let waiting = tokio::spawn(request.send());
         let id = until("the deploy is accepted", Duration::from_secs(30), async || {
@@ -247,7 +247,7 @@ fn a_restarted_nats_loses_no_job_and_no_port() -> Result<()> {
         let port = host_port();
         let holder = t.order_of(&system, &OrderOptions::units(1)).await?;
         holder.deployed(&pod("nats", &[web("web", port)])).await?;
-        system.workers[0].process.pause()?;
+        system.workers[0].process.pause().await?;
         let body = pod("nats", &[idle("idle")]);
         let jobs = accept(t, &system, 4, &body).await?;
 

@@ -10,7 +10,7 @@ use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::until::until;
 
@@ -80,10 +80,13 @@ impl Process {
         }
     }
 
+    fn pid(&self) -> Result<Pid> {
+        Pid::from_raw(i32::try_from(self.id())?).context("no process id")
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.id())?).context("no process id")?;
         if self.ended.is_none() {
-            kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))?;
+            kill_process(self.pid()?, signal).with_context(|| format!("cannot signal {}", self.name))?;
         }
         Ok(())
     }
@@ -93,9 +96,14 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// Stops its clock (SIGSTOP): it stays connected and does nothing.
-    pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    /// Stops its clock (SIGSTOP) and waits until all its threads stand: it stays connected and does nothing.
+    pub async fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        until(&format!("{} stands still", self.name), END_WITHIN, async || {
+            Ok(waitid(WaitId::Pid(self.pid()?), options)?.map(drop))
+        })
+        .await
     }
 
     /// Lets a paused process go on.

@@ -192,7 +192,7 @@ async fn deploys(system: &System, client: &Client, orders: &mut Vec<Order>) -> R
     .await?;
     // Without a worker, so that only what is on the request's way is measured.
     let worker = &system.workers.first().context("a worker")?.process;
-    worker.pause()?;
+    worker.pause().await?;
     let accepted = Row::of("POST /k8s/deploy, 202", CHANGES, async |number| {
         let order = new.get(number).context("an order a deploy")?;
         order.accepted(&one_port(system)).await?;
