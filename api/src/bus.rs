@@ -56,7 +56,7 @@ const MAX_READS: usize = 256;
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Where NATS is and how it keeps what it is given.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BusSettings {
     /// `nats://host:port`, several separated by commas.
     pub url: String,
@@ -68,6 +68,13 @@ pub struct BusSettings {
     pub connect_timeout: Duration,
     /// How long a port that is no longer used stays with its order.
     pub port_cooling: Duration,
+}
+
+impl std::fmt::Debug for BusSettings {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusSettings").field("credentials_file", &self.credentials_file).finish_non_exhaustive()
+    }
 }
 
 /// The bus. Clones are the same bus; when the last is dropped, its tasks end.

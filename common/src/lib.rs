@@ -15,6 +15,7 @@ pub mod job;
 pub mod read;
 
 pub mod ledger;
+pub mod login;
 pub mod presence;
 pub mod stream;
 pub mod subject;

@@ -1,5 +1,6 @@
 //! What can be deployed, and that it runs as it was asked for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -269,6 +270,8 @@ fn a_redeploy_with_another_port_lets_the_old_one_cool_and_then_go() -> Result<()
             None => 3,
         };
         assert!(states.iter().map(order_of_states).is_sorted(), "{states:?}");
+        let kinds: BTreeSet<_> = states.iter().map(order_of_states).collect();
+        assert!(kinds.is_superset(&BTreeSet::from([0, 1, 2])), "{states:?}");
         other.deployed(&pod("cooling", &[web("web", old)])).await?;
         Ok(())
     })

@@ -55,8 +55,9 @@ impl Ledger {
             let mut seen = Vec::new();
             loop {
                 let entry = tokio::select! {
-                    _ = &mut stopped => return Ok(seen),
+                    biased;
                     entry = changes.next() => entry.context("the watch ended")??,
+                    _ = &mut stopped => return Ok(seen),
                 };
                 let state = match entry.operation {
                     Operation::Put => Some(serde_json::from_slice(&entry.value)?),

@@ -105,12 +105,19 @@ pub struct Settings {
 }
 
 /// Where the broker is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NatsSettings {
     /// At least one.
     pub servers: Vec<ServerAddr>,
     /// JWT and seed.
     pub credentials_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for NatsSettings {
+    /// Without the servers: a URL may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsSettings").field("credentials_file", &self.credentials_file).finish_non_exhaustive()
+    }
 }
 
 /// Where the cluster is.

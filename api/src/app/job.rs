@@ -4,14 +4,18 @@ use common::failure::Reason;
 use common::job::{self, JobResult};
 use common::name::{JobId, Sequence};
 use common::telemetry::Chain;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::App;
 use super::deploy::Wait;
 use super::error::AppError;
+use crate::bus::BusError;
 use crate::store::Page;
 use crate::store::jobs::Job;
 use crate::store::orders::Order;
+
+/// How long a request waits for the broker to take its job, before the job is left to the relay.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the record is asked for a job that has ended but is not yet recorded.
 const RECORD_POLL: Duration = Duration::from_millis(50);
@@ -67,7 +71,8 @@ impl App {
             Wait::For(deadline) => Some((self.bus.expect_progress(job.id), deadline)),
             Wait::No => None,
         };
-        match self.bus.publish_job(job, true).await {
+        let publishing = timeout(PUBLISH_WAIT, self.bus.publish_job(job, true)).await;
+        match publishing.unwrap_or(Err(BusError::Timeout)) {
             // A mark that finds no room is made by the relay, which publishes again under the same id.
             Ok(()) => drop(self.published.try_send(job.id)),
             Err(error) => tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay"),

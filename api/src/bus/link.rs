@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use common::login::signed_in;
 use common::name::Instance;
 use common::{stream, subject};
 use tokio::sync::watch;
@@ -41,7 +42,7 @@ impl Link {
         let servers = addresses(&settings.url)?;
         let (made, mut connects) = watch::channel(0_u64);
         let closed = CancellationToken::new();
-        let options = options(settings, instance, made, closed.clone()).await?;
+        let options = signed_in(options(settings, instance, made, closed.clone()).await?, &servers);
         let deadline = Instant::now() + settings.connect_timeout;
         let client = loop {
             match options.clone().connect(servers.as_slice()).await {

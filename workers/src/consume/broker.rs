@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::{ConnectOptions, Event};
+use common::login::signed_in;
 use common::name::{Instance, RegionCode};
 use common::stream::OLDEST_SERVER;
 use common::subject;
-use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,8 @@ impl Broker {
             .custom_inbox_prefix(subject::worker_inbox_prefix(region))
             .retry_on_initial_connect()
             .request_timeout(Some(API_TIMEOUT))
+            // As the api's: a connection that died in silence is noticed within the minute.
+            .ping_interval(Duration::from_secs(10))
             .event_callback(move |event| {
                 let connected = connected.clone();
                 async move { note(&event, &connected) }
@@ -64,8 +66,10 @@ impl Broker {
             Some(file) => options.credentials_file(file).await.map_err(BrokerError::Credentials)?,
             None => options,
         };
-        let client =
-            signed_in(options, settings).connect(settings.servers.clone()).await.map_err(BrokerError::Client)?;
+        let client = signed_in(options, &settings.servers)
+            .connect(settings.servers.clone())
+            .await
+            .map_err(BrokerError::Client)?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(API_TIMEOUT);
         Ok(Self { client, jetstream, connects })
@@ -106,18 +110,6 @@ impl Broker {
             tracing::warn!("NATS did not take the last messages");
         }
         let _ = timeout(FLUSH_TIMEOUT, self.client.drain()).await;
-    }
-}
-
-/// The options with the login of the first server whose URL has one, which the client itself leaves unread: a user with
-/// a password, or a token.
-fn signed_in(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
-    let login = settings.servers.iter().find_map(|server| Some((server.username()?, server.password())));
-    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    match login {
-        Some((user, Some(password))) => options.user_and_password(plain(user), plain(password)),
-        Some((token, None)) => options.token(plain(token)),
-        None => options,
     }
 }
 

@@ -78,7 +78,7 @@ impl Jobs {
             Ok(stub) => stub,
             Err(error) => {
                 tracing::error!(subject = %message.subject, error = %error, "a job without a readable id is dropped");
-                let _ = message.double_ack_with(AckKind::Term).await;
+                tell(message, AckKind::Term).await;
                 return;
             }
         };
@@ -91,7 +91,7 @@ impl Jobs {
                 answer::tell(&self.broker, inbox.as_ref(), &Progress::Started(started)).await;
                 let Some(attempted) = self.run(message, &job, slot).await else {
                     tracing::info!(job.id = %stub.id, "job is given back at shutdown");
-                    let _ = message.ack_with(AckKind::Nak(Some(GIVEN_BACK_FOR))).await;
+                    tell(message, AckKind::Nak(Some(GIVEN_BACK_FOR))).await;
                     return;
                 };
                 attempted
@@ -109,7 +109,7 @@ impl Jobs {
             Settle::Again(after) => {
                 let (job, order) = (stub.id, stub.order);
                 tracing::warn!(job.id = %job, order.id = %order, attempts, ?took, ?after, trace, cause, "job is tried again");
-                let _ = message.ack_with(AckKind::Nak(Some(after))).await;
+                tell(message, AckKind::Nak(Some(after))).await;
             }
             Settle::Finish(outcome) => {
                 let finished_at = Timestamp::now();
@@ -177,7 +177,7 @@ impl Jobs {
             Ok(Published::Before) => tracing::info!(job.id = %id, "the job had ended before; that end holds"),
             Err(error) => {
                 tracing::warn!(job.id = %id, error = &error as &dyn std::error::Error, "result cannot be published; the job is tried again");
-                let _ = message.ack_with(AckKind::Nak(Some(Duration::from_secs(2)))).await;
+                tell(message, AckKind::Nak(Some(Duration::from_secs(2)))).await;
                 return;
             }
         }
@@ -185,6 +185,13 @@ impl Jobs {
             // It is delivered once more, finds its result there, and is acknowledged then.
             tracing::warn!(job.id = %id, error = %error, "job is not acknowledged");
         }
+    }
+}
+
+/// Tells the broker what becomes of a job that has no result. What it does not hear is delivered again after its patience.
+async fn tell(message: &Message, kind: AckKind) {
+    if let Err(error) = message.double_ack_with(kind).await {
+        tracing::warn!(subject = %message.subject, %error, "the broker does not hear what becomes of a job");
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn publish(
     result: &JobResult,
 ) -> Result<Published, PublishError> {
     let subject = subject::result(region, result.id);
-    let body = serde_json::to_vec(result).unwrap_or_default();
+    let body = serde_json::to_vec(result).expect("a result is JSON");
     let mut headers = async_nats::HeaderMap::new();
     telemetry::inject(&mut headers);
     let message = PublishMessage::build().payload(body.into()).headers(headers);

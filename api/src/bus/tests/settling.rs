@@ -113,12 +113,26 @@ async fn more_ports_than_one_write_takes_are_settled() {
 
 #[tokio::test]
 async fn a_failed_jobs_ports_are_free_at_once_and_an_unknown_jobs_after_a_while() {
-    let (_server, bus) = start().await;
+    let (server, bus) = start().await;
     let (ledger, one, job) = (&bus.ledger, order("one"), JobId::new());
     let _ = ledger.reserve(&region(), &one, job, &tcps([1, 2])).await.unwrap();
     settle(ledger, &Desired::default()).await;
     assert_eq!(words(ledger), ["1 reserved", "2 reserved"], "its request may be under way");
     settle(ledger, &Desired { ended: Some(failed(job)), ..Desired::default() }).await;
+    assert_eq!(words(ledger), [""; 0]);
+
+    let worker = outside(&server).await;
+    for port in [3, 4] {
+        let since = Timestamp::now() - jiff::SignedDuration::from_secs(61);
+        let state = PortState::Reserved { order: one.clone(), job: JobId::new(), since, cooling: None };
+        let key = subject::bucket_subject(stream::HOSTPORTS, &subject::port_key(&region(), tcp(port)));
+        worker.publish(key, serde_json::to_vec(&state).unwrap().into()).await.unwrap().await.unwrap();
+    }
+    until("both are due", async || ledger.due().len() == 2).await;
+    let due = ledger.due().into_iter().find(|due| due.host == tcp(3)).unwrap();
+    assert!(ledger.free(&due).await.unwrap());
+    assert_eq!(words(ledger), ["4 reserved"]);
+    settle(ledger, &Desired::default()).await;
     assert_eq!(words(ledger), [""; 0]);
 }
 
