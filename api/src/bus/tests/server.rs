@@ -20,7 +20,7 @@ impl NatsServer {
         let folder = std::env::temp_dir().join(format!("vkube-nats-{}", Uuid::new_v4().simple()));
         std::fs::create_dir_all(&folder).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { port, process: spawn(&folder, port), folder };
+        let server = Self { port, process: spawn(&folder, port, ""), folder };
         server.ready().await;
         server
     }
@@ -37,15 +37,22 @@ impl NatsServer {
     /// Kills it and starts it again on what it has stored.
     pub(super) async fn restart(&mut self) {
         self.kill().await;
-        self.process = spawn(&self.folder, self.port);
+        self.process = spawn(&self.folder, self.port, "");
         self.ready().await;
+    }
+
+    /// Kills it and starts it again for one user only, and does not wait.
+    pub(super) async fn restart_for(&mut self, user: &str, password: &str) {
+        self.kill().await;
+        let login = format!("authorization {{ user: \"{user}\", password: \"{password}\" }}");
+        self.process = spawn(&self.folder, self.port, &login);
     }
 
     /// Kills it and starts it again with nothing stored.
     pub(super) async fn wipe(&mut self) {
         self.kill().await;
         std::fs::remove_dir_all(self.folder.join("jetstream")).unwrap();
-        self.process = spawn(&self.folder, self.port);
+        self.process = spawn(&self.folder, self.port, "");
         self.ready().await;
     }
 
@@ -79,10 +86,10 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(folder: &Path, port: u16) -> Child {
+fn spawn(folder: &Path, port: u16, more: &str) -> Child {
     let config = folder.join("nats.conf");
     let settings = format!(
-        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n",
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
         folder.display()
     );
     std::fs::write(&config, settings).unwrap();
