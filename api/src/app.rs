@@ -2,6 +2,7 @@
 //! ([`crate::store`]), the broker ([`crate::bus`]) and the registries ([`crate::registry`]).
 
 pub mod abort;
+pub mod change;
 pub mod deploy;
 pub mod error;
 pub mod image;

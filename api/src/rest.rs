@@ -5,6 +5,7 @@ mod admin;
 mod allow;
 mod auth;
 mod body;
+mod change;
 mod deploy_body;
 mod document;
 mod edge;
@@ -16,6 +17,7 @@ mod order;
 mod param;
 mod pod;
 mod server;
+mod step;
 mod tag;
 
 pub use document::document;

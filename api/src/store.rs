@@ -7,6 +7,7 @@ mod migrations;
 pub mod orders;
 mod pool;
 pub mod revisions;
+pub mod target;
 
 #[cfg(test)]
 mod tests;

@@ -46,8 +46,10 @@ pub enum Reason {
     RegionUnavailable,
     /// Nothing is deployed for the order.
     NotDeployed,
-    /// The order has been deleted or aborted.
+    /// The order has been deleted or aborted, or its paid time is over.
     OrderEnded,
+    /// The order is stopped.
+    OrderStopped,
     /// The pod has no container of that name, or several and none was named.
     ContainerUnknown,
     /// The container has no log to show yet.

@@ -1,6 +1,8 @@
 //! Changes asked of a region and their ends. A job is refused by a worker that does not know all of its fields; a result
 //! is read with whatever fields are known.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +31,22 @@ pub struct Job {
     pub change: Change,
 }
 
-/// What a job does.
+/// What a job does. All but a delete carry the order's whole target, and make the region equal to it: whichever job is the
+/// last to run, the region is as it was last asked to be, however many before it were overtaken. The verb says what was
+/// asked, and so what the job waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
-    /// Makes the order's pod equal to a revision.
-    Deploy(Deploy),
+    /// Makes the order's pod equal to a new revision.
+    Deploy(Target),
+    /// Replaces the pod by one of the same revision.
+    Restart(Target),
+    /// Ends the pod; ports, volume, configuration and domains are kept.
+    Stop(Target),
+    /// Makes the pod of a stopped order again, of the same revision.
+    Start(Target),
+    /// Takes back a job that had not begun: the target is the one before it.
+    Cancel(Target),
     /// Removes all that the order has in the region, its volume included.
     Delete(Delete),
 }
@@ -44,7 +56,24 @@ impl Change {
     pub fn verb(&self) -> Verb {
         match self {
             Self::Deploy(_) => Verb::Deploy,
+            Self::Restart(_) => Verb::Restart,
+            Self::Stop(_) => Verb::Stop,
+            Self::Start(_) => Verb::Start,
+            Self::Cancel(_) => Verb::Cancel,
             Self::Delete(_) => Verb::Delete,
+        }
+    }
+
+    /// The change of this verb; without a target there is nothing to keep, and all is removed.
+    pub fn new(verb: Verb, target: Option<Target>) -> Self {
+        let Some(target) = target else { return Self::Delete(Delete {}) };
+        match verb {
+            Verb::Deploy => Self::Deploy(target),
+            Verb::Restart => Self::Restart(target),
+            Verb::Stop => Self::Stop(target),
+            Verb::Start => Self::Start(target),
+            Verb::Cancel => Self::Cancel(target),
+            Verb::Delete => Self::Delete(Delete {}),
         }
     }
 }
@@ -55,36 +84,85 @@ impl Change {
 pub enum Verb {
     /// See [`Change::Deploy`].
     Deploy,
+    /// See [`Change::Restart`].
+    Restart,
+    /// See [`Change::Stop`].
+    Stop,
+    /// See [`Change::Start`].
+    Start,
+    /// See [`Change::Cancel`].
+    Cancel,
     /// See [`Change::Delete`].
     Delete,
 }
 
 impl Verb {
     /// Every verb there is.
-    pub const ALL: [Self; 2] = [Self::Deploy, Self::Delete];
+    pub const ALL: [Self; 6] = [Self::Deploy, Self::Restart, Self::Stop, Self::Start, Self::Cancel, Self::Delete];
 
     /// The verb as it stands in subjects, in PostgreSQL and in REST.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Cancel => "cancel",
             Self::Delete => "delete",
         }
     }
 }
 
-/// Makes the order's pod equal to a revision. Harmless when repeated.
+impl FromStr for Verb {
+    type Err = UnknownVerb;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVerb> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or(UnknownVerb)
+    }
+}
+
+/// A text that is no verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a verb of a job")]
+pub struct UnknownVerb;
+
+/// What an order is to be in its region. Making it so is harmless when repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Deploy {
+pub struct Target {
     /// The revision's number.
     pub revision: Revision,
-    /// When the job has succeeded.
+    /// When a job that makes a pod has succeeded.
     pub until: Until,
     /// The revision's contents.
     pub pod: Pod,
+    /// Whether the pod runs.
+    #[serde(default, skip_serializing_if = "Run::is_running")]
+    pub run: Run,
+    /// The job that made the pod, or last had it made anew: while it stays the same, the pod is left alone. None = this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_job: Option<JobId>,
 }
 
-/// When a deploy has succeeded.
+/// Whether an order's pod runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Run {
+    /// There is a pod.
+    #[default]
+    Running,
+    /// There is none; all else that belongs to the order is kept.
+    Stopped,
+}
+
+impl Run {
+    /// Whether there is a pod.
+    pub fn is_running(&self) -> bool {
+        *self == Self::Running
+    }
+}
+
+/// When a job that makes a pod has succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
@@ -176,6 +254,7 @@ mod tests {
             assert_eq!(printed, serde_json::from_str::<serde_json::Value>(sample).unwrap());
         }
         same::<Job>(include_str!("../samples/job-deploy.json"));
+        same::<Job>(include_str!("../samples/job-stop.json"));
         same::<Job>(include_str!("../samples/job-delete.json"));
         same::<JobResult>(include_str!("../samples/result-succeeded.json"));
         same::<JobResult>(include_str!("../samples/result-failed.json"));
@@ -200,6 +279,7 @@ mod tests {
     fn every_verb_prints_as_it_is_serialized() {
         for verb in Verb::ALL {
             assert_eq!(serde_json::to_value(verb).unwrap(), verb.as_str());
+            assert_eq!(verb.as_str().parse(), Ok(verb));
         }
     }
 }

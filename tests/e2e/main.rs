@@ -15,6 +15,7 @@ mod ports;
 mod refusals;
 mod secrets;
 mod status;
+mod steps;
 
 mod lifecycle;
 mod outage;

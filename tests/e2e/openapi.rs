@@ -7,7 +7,7 @@ use e2e::test::test;
 use serde_json::Value;
 
 /// Every operation, and a test that calls it and looks at its success.
-const EXERCISED: [(&str, &str, &str); 13] = [
+const EXERCISED: [(&str, &str, &str); 16] = [
     ("list_regions", "guide.rs", "query_valid_regions"),
     ("check_image", "guide.rs", "check_if_image_exist"),
     ("check_ports", "guide.rs", "host_port_occupation_validation"),
@@ -20,6 +20,9 @@ const EXERCISED: [(&str, &str, &str); 13] = [
     ("create_order", "order.rs", "an_order_of_a_chosen_id_is_made_once"),
     ("list_orders", "order.rs", "orders_are_listed_newest_first_in_pages_and_filtered"),
     ("get_order_details", "order.rs", "an_operator_sees_an_order_with_its_revisions_jobs_and_ports_but_no_secret"),
+    ("restart_pod", "steps.rs", "a_restart_replaces_the_pod_and_not_the_revision"),
+    ("stop_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
+    ("start_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("abort_order", "deploy.rs", "an_aborted_order_leaves_nothing_behind"),
 ];
 
@@ -31,6 +34,7 @@ fn source(file: &str) -> &'static str {
         "job.rs" => include_str!("job.rs"),
         "order.rs" => include_str!("order.rs"),
         "deploy.rs" => include_str!("deploy.rs"),
+        "steps.rs" => include_str!("steps.rs"),
         _ => "",
     }
 }

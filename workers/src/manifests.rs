@@ -6,7 +6,7 @@ mod network;
 mod objects;
 mod secrets;
 
-use common::job::Deploy;
+use common::job::Target;
 use common::name::RegionCode;
 use common::pod::Storage;
 use common::sealed::{KeyRing, SealError};
@@ -38,12 +38,12 @@ impl Manifests {
     /// When a sealed value does not open with the region's keys.
     pub fn build(
         by: &Identity,
-        deploy: &Deploy,
+        target: &Target,
         region: &RegionCode,
         settings: &PodSettings,
         keys: &KeyRing,
     ) -> Result<Self, SealError> {
-        let pod = &deploy.pod;
+        let pod = &target.pod;
         let mut lasting = vec![objects::service_account(by), objects::resource_quota(by, pod.units)];
         if pod.storage == Storage::Persistent {
             lasting.push(objects::volume_claim(by, pod.units, settings.storage_class.as_deref()));
@@ -53,7 +53,7 @@ impl Manifests {
         contents.extend(secrets::environment(by, pod, keys)?);
         let namespace = objects::namespace(by);
         let policy = network::network_policy(by, pod, &settings.egress_deny);
-        let deployment = deployment::deployment(by, pod, region, settings);
+        let deployment = deployment::deployment(by, target, region, settings);
         Ok(Self { namespace, lasting, policy, contents, deployment })
     }
 }

@@ -1,8 +1,8 @@
 //! What each verb does, one file a verb. Every operation may run twice, at once or after a crash halfway, and ends the
 //! same.
 
+mod apply;
 mod delete;
-mod deploy;
 mod leftovers;
 mod log;
 mod overtaken;
@@ -13,7 +13,7 @@ mod write;
 use std::sync::Arc;
 
 use common::failure::{Failure, Reason};
-use common::job::{Change, Job};
+use common::job::{Change, Job, Verb};
 use common::name::{JobId, OrderId, Sequence};
 use common::read::{Query, Read};
 
@@ -44,6 +44,8 @@ pub trait Operation {
 pub struct AboutJob {
     /// Its id.
     pub id: JobId,
+    /// What was asked.
+    pub verb: Verb,
     /// Whose pod it changes.
     pub order: OrderId,
     /// Its place among the order's jobs.
@@ -144,9 +146,14 @@ fn refusal(reason: Reason, answer: &str) -> Failure {
 /// # Errors
 /// See [`OperationError`].
 pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), OperationError> {
-    let about = AboutJob { id: job.id, order: job.order.clone(), sequence: job.sequence, slot };
+    let verb = job.change.verb();
+    let about = AboutJob { id: job.id, verb, order: job.order.clone(), sequence: job.sequence, slot };
     match &job.change {
-        Change::Deploy(deploy) => deploy.run(context, &about).await,
+        Change::Deploy(target)
+        | Change::Restart(target)
+        | Change::Stop(target)
+        | Change::Start(target)
+        | Change::Cancel(target) => target.run(context, &about).await,
         Change::Delete(delete) => delete.run(context, &about).await,
     }
 }

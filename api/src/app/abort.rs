@@ -8,7 +8,7 @@ use common::name::JobId;
 use serde_json::Value;
 
 use super::App;
-use super::deploy::Wait;
+use super::change::Wait;
 use super::error::AppError;
 use super::json::{Field, Problems};
 use crate::store::acceptance::{Acceptance, Accepted};

@@ -7,7 +7,7 @@ use common::telemetry::Chain;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::App;
-use super::deploy::Wait;
+use super::change::Wait;
 use super::error::AppError;
 use crate::bus::BusError;
 use crate::store::Page;

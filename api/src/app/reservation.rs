@@ -139,7 +139,7 @@ impl App {
         }
         let held: Vec<HostPort> = held.into_iter().map(|(host, _)| host).collect();
         let taken = self.bus.ledger.occupied(region, &held, Some(&order.id)).map_err(ReserveError::from)?;
-        let revisions: BTreeSet<_> = order.deployed_revision.into_iter().chain(order.last_revision).collect();
+        let revisions: BTreeSet<_> = order.deployed_revision().into_iter().chain(order.last_revision).collect();
         for revision in revisions {
             let before = self.store.pod(&order.id, revision).await.map_err(AppError::from)?;
             for port in before.iter().flat_map(|pod| &pod.containers).flat_map(|container| &container.ports) {

@@ -17,7 +17,7 @@ use super::order::OrderBody;
 use super::param::{HeaderLines, Loose, number, parsed};
 use super::tag::Tag;
 use crate::app::App;
-use crate::app::deploy::Wait;
+use crate::app::change::Wait;
 use crate::app::error::AppError;
 use crate::app::json::Problems;
 use crate::app::order::{Cursor, MadeOrder};
@@ -323,7 +323,7 @@ impl AdminApi {
         let ports = details.ports.iter();
         Ok(Json(Details {
             order: OrderBody::from(&details.order),
-            service_status: details.order.service_status(jiff::Timestamp::now()).as_str().to_owned(),
+            service_status: details.order.service_status().as_str().to_owned(),
             made_by: details.order.made_by.clone(),
             revisions: revisions
                 .map(|r| RevisionBody { revision: r.revision.get(), created_at: r.created_at.to_string() })

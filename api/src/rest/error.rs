@@ -30,6 +30,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         | Reason::RegionMismatch
         | Reason::PortOccupied
         | Reason::OrderEnded
+        | Reason::OrderStopped
         | Reason::LogUnavailable
         | Reason::Superseded => StatusCode::CONFLICT,
         Reason::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -52,9 +52,9 @@ pub(super) struct JobBody {
     id: String,
     /// Whose pod it changes.
     order_id: String,
-    /// What it does: `deploy` or `delete`.
+    /// What it does: `deploy`, `restart`, `stop`, `start`, `cancel` or `delete`.
     verb: String,
-    /// The revision that it deploys.
+    /// The revision that it leaves in the region.
     revision: Nullable<u64>,
     /// How far it is.
     state: StateBody,

@@ -11,7 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value;
 
 use crate::app::LONGEST_WAIT;
-use crate::app::deploy::Wait;
+use crate::app::change::Wait;
 use crate::app::error::AppError;
 use crate::app::json::Problems;
 

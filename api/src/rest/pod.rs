@@ -1,50 +1,26 @@
 //! What the order runs: deploy, log, status.
 
-use common::job::Until;
-use common::pod::Pod;
 use common::read::{LogQuery, Status};
 use poem::web::Data;
 use poem_openapi::param::Query;
-use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::auth::OrderSecret;
 use super::body::{Body, Raw};
-use super::deploy_body::{DeployBody, Deployed};
+use super::change::{Change, ChangeFailures, DeployResponse};
+use super::deploy_body::DeployBody;
 use super::error::{Answer, Statuses};
-use super::job::JobBody;
 use super::param::{HeaderLines, Loose, flag, number, parsed};
 use super::tag::Tag;
 use crate::app::App;
-use crate::app::deploy::{ChangeRequest, DeployAnswer};
 use crate::app::error::AppError;
 use crate::app::json::Problems;
-use crate::store::jobs::Job;
 
 /// The calls.
 pub(super) struct PodApi;
-
-/// Failures of `POST /k8s/deploy`.
-pub(super) struct DeployFailures;
-
-impl Statuses for DeployFailures {
-    const ALL: &'static [(u16, &'static str)] = &[
-        (400, "Problems of the body; `details` names each field"),
-        (401, "The secret is missing or not valid"),
-        (404, "With `until=available`: the image does not exist (`IMAGE_NOT_FOUND`)"),
-        (409, "Ports that others hold (`PORT_OCCUPIED`), an order that has ended, a newer change"),
-        (413, "The body is too large"),
-        (415, "The body is not JSON"),
-        (422, "The key was used for another request, Kubernetes refuses the pod, or a registry refuses its login"),
-        (429, "With `until=available`: a registry limits how often images are pulled"),
-        (500, "`server error`"),
-        (502, "With `until=available`: the registry of an image does not answer"),
-        (503, "The region or the service is not there at the moment; try again"),
-    ];
-}
 
 /// Failures of `GET /k8s/pod/log`.
 pub(super) struct LogFailures;
@@ -85,22 +61,6 @@ struct StatusBody<'a> {
     observed_at: &'a str,
     stale: bool,
     domains: Option<Vec<String>>,
-}
-
-/// What became of a deploy.
-#[derive(ApiResponse)]
-enum DeployResponse {
-    /// It is done.
-    #[oai(status = 200)]
-    Deployed(Json<Deployed>),
-    /// It is accepted and will run.
-    #[oai(status = 202)]
-    Accepted(
-        Json<JobBody>,
-        /// Where the job is shown.
-        #[oai(header = "Location")]
-        String,
-    ),
 }
 
 /// A pod's state. Documents the answer, which travels as the region's own JSON.
@@ -145,25 +105,11 @@ impl PodApi {
         #[oai(name = "Prefer")]
         prefer: HeaderLines,
         body: Body<DeployBody>,
-    ) -> Answer<DeployResponse, DeployFailures> {
-        let key_problem = key.idempotency_key();
-        let known = key_problem.as_ref().ok().copied().flatten();
-        let (order, earlier) = app.authenticate_change(secret.as_deref(), known).await?;
-        let idempotency_key = key_problem?;
+    ) -> Answer<DeployResponse, ChangeFailures> {
+        let change = Change::begin(&app, &secret, &key).await?;
         let body = body.json()?;
-        let mut problems = Problems::default();
-        let until = parsed("until", until.0.as_deref(), read_until, &mut problems).unwrap_or_default();
-        if !problems.is_empty() {
-            return Err(AppError::invalid(problems).into());
-        }
-        let wait = prefer.wait(app.change_deadline());
-        let request = ChangeRequest { body: &body, idempotency_key, wait, until };
-        match app.deploy(order, earlier, request).await? {
-            DeployAnswer::Deployed(job, pod) => Ok(deployed(&job, &pod)),
-            DeployAnswer::Accepted(job) => {
-                Ok(DeployResponse::Accepted(Json(JobBody::from(&job)), format!("/api/v1/jobs/{}", job.id)))
-            }
-        }
+        let request = change.request(&app, &body, &prefer, until.0.as_deref())?;
+        Ok(DeployResponse::of(&app.deploy(change.order, change.earlier, request).await?))
     }
 
     /// Query pod log
@@ -226,17 +172,4 @@ impl PodApi {
         };
         Ok(Raw::new(serde_json::to_vec(&body).map_err(AppError::internal)?))
     }
-}
-
-/// `until` of a deploy.
-fn read_until(text: &str) -> Result<Until, &'static str> {
-    match text {
-        "created" => Ok(Until::Created),
-        "available" => Ok(Until::Available),
-        _ => Err("must be created or available"),
-    }
-}
-
-fn deployed(job: &Job, pod: &Pod) -> DeployResponse {
-    DeployResponse::Deployed(Json(Deployed::new(job, pod)))
 }

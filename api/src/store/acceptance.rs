@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use common::job::Until;
-use common::name::{JobId, OrderId, RegionCode};
+use common::job::{Run, Until, Verb};
+use common::name::{JobId, OrderId, RegionCode, Revision};
 use common::pod::Pod;
+use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::jobs::{self, Job};
-use super::{Store, StoreError};
+use super::target::Patch;
+use super::{Store, StoreError, parsed, revisions};
 
-/// A change to accept: its job, and for a deploy the pod.
+/// A change to accept: its job.
 #[derive(Debug)]
 pub struct Acceptance<'a> {
     /// The order.
@@ -34,13 +36,21 @@ pub enum Accepted {
     Yes(Job),
     /// Another request with the same key was accepted first.
     KeyTaken,
-    /// The order has ended, or belongs to another region, or the job's id was made too long ago.
+    /// The order has ended, or is not as the change needs it, or belongs to another region, or the job's id was made too long
+    /// ago.
     No,
 }
 
+/// Another request with the same key was accepted first.
+struct KeyTaken;
+
+/// Of an order: whether its customer may change it.
+const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
+
 impl Store {
     /// Accepts a deploy: the order's next sequence and revision, the revision, the job and the idempotency key, in one
-    /// statement, all or nothing.
+    /// statement, all or nothing. A pod that was changed from a revision of the order (`base`) is accepted while that is still
+    /// the order's target, and runs if that does.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -49,26 +59,67 @@ impl Store {
         acceptance: &Acceptance<'_>,
         pod: &Pod,
         until: Until,
+        base: Option<Revision>,
     ) -> Result<Accepted, StoreError> {
         let sql = format!(
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, last_revision = last_revision + 1, \
-                     region = coalesce(region, $2), updated_at = now() \
-                 where id = $1 and aborted_at is null and (region is null or region = $2) \
-                     and clock_timestamp() < $8 \
-                 returning last_sequence, last_revision \
+                     region = coalesce(region, $2), updated_at = now(), target_sequence = last_sequence + 1, \
+                     target = coalesce(target, '{{}}') || jsonb_build_object('revision', last_revision + 1) || $9::jsonb \
+                 where id = $1 and {TAKES_CHANGES} and (region is null or region = $2) \
+                     and clock_timestamp() < $8 and ($10::integer is null or (target ->> 'revision')::integer = $10) \
+                 returning last_sequence, last_revision, target \
              ), revised as ( \
                  insert into revisions (order_id, revision, pod) select $1, last_revision, $6 from accepted \
              ) \
              insert into jobs as j \
-                 (id, order_id, region, sequence, verb, revision, until, idempotency_key, request_digest) \
-             select $3, $1, $2, last_sequence, 'deploy', last_revision, $7, $4, $5 from accepted \
+                 (id, order_id, region, sequence, verb, revision, until, target, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, 'deploy', last_revision, $7, target, $4, $5 from accepted \
              returning {}",
             jobs::COLUMNS
         );
         let made_at = acceptance.job.made_at();
         let not_after = made_at.checked_add(ACCEPTED_WITHIN).unwrap_or(made_at);
-        self.accept(&sql, acceptance, &[&Json(pod), &jobs::until_str(until), &not_after]).await
+        let patch = Patch { pod_job: Some(acceptance.job), run: base.is_none().then_some(Run::Running) };
+        let base = base.map(|revision| parsed("revision", i32::try_from(revision.get()))).transpose()?;
+        self.accept(&sql, acceptance, &[&Json(pod), &jobs::until_str(until), &not_after, &Json(patch), &base]).await
+    }
+
+    /// Accepts a change that makes no revision: `patch` is laid over the order's target, which must run if `needs_run`. One
+    /// statement, all or nothing. With the job comes its revision's pod; none = it was accepted a moment ago, and is to be
+    /// read by itself.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn accept_step(
+        &self,
+        acceptance: &Acceptance<'_>,
+        verb: Verb,
+        until: Until,
+        patch: Patch,
+        needs_run: bool,
+    ) -> Result<(Accepted, Option<Pod>), StoreError> {
+        let sql = format!(
+            "with accepted as ( \
+                 update orders set last_sequence = last_sequence + 1, updated_at = now(), \
+                     target_sequence = last_sequence + 1, target = target || $8::jsonb \
+                 where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
+                     and (not $9::boolean or target ->> 'run' = 'running') \
+                 returning last_sequence, target \
+             ) \
+             insert into jobs as j \
+                 (id, order_id, region, sequence, verb, revision, until, target, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, $6, (target ->> 'revision')::integer, $7, target, $4, $5 from accepted \
+             returning {}, \
+                 (select r.pod from revisions r where r.order_id = j.order_id and r.revision = j.revision) as pod",
+            jobs::COLUMNS
+        );
+        let (verb, until, patch) = (verb.as_str(), jobs::until_str(until), Json(patch));
+        let row = self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run]).await?;
+        let Ok(row) = row else { return Ok((Accepted::KeyTaken, None)) };
+        let Some(row) = row else { return Ok((Accepted::No, None)) };
+        let pod: Option<serde_json::Value> = row.try_get("pod")?;
+        Ok((Accepted::Yes(jobs::job(&row)?), pod.map(revisions::pod).transpose()?))
     }
 
     /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing.
@@ -78,7 +129,8 @@ impl Store {
     pub async fn accept_abort(&self, acceptance: &Acceptance<'_>) -> Result<Accepted, StoreError> {
         let sql = format!(
             "with accepted as ( \
-                 update orders set last_sequence = last_sequence + 1, updated_at = now(), aborted_at = now() \
+                 update orders set last_sequence = last_sequence + 1, updated_at = now(), aborted_at = now(), \
+                     target = null, target_sequence = last_sequence + 1 \
                  where id = $1 and aborted_at is null and region = $2 \
                  returning last_sequence \
              ) \
@@ -97,14 +149,27 @@ impl Store {
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
     ) -> Result<Accepted, StoreError> {
+        Ok(match self.accepting(sql, acceptance, more).await? {
+            Ok(Some(row)) => Accepted::Yes(jobs::job(&row)?),
+            Ok(None) => Accepted::No,
+            Err(KeyTaken) => Accepted::KeyTaken,
+        })
+    }
+
+    /// The row of the job that such a statement accepts, if it does.
+    async fn accepting(
+        &self,
+        sql: &str,
+        acceptance: &Acceptance<'_>,
+        more: &[&(dyn ToSql + Sync)],
+    ) -> Result<Result<Option<Row>, KeyTaken>, StoreError> {
         let (order, region, job) = (acceptance.order.as_str(), acceptance.region.as_str(), acceptance.job.as_uuid());
         let (key, digest) = acceptance.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&order, &region, &job, &key, &digest];
         values.extend_from_slice(more);
         match self.row(sql, &values).await {
-            Ok(Some(row)) => Ok(Accepted::Yes(jobs::job(&row)?)),
-            Ok(None) => Ok(Accepted::No),
-            Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Accepted::KeyTaken),
+            Ok(row) => Ok(Ok(row)),
+            Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Err(KeyTaken)),
             Err(error) => Err(error),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use common::job::{self, Change, Delete, Deploy, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
+use common::job::{self, Change, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
 use common::port::HostPort;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
+use super::target::StoredTarget;
 use super::{Page, Store, StoreError, parsed, revisions};
 
 /// A job as it stands.
@@ -25,8 +26,12 @@ pub struct Job {
     pub sequence: Sequence,
     /// What it does.
     pub verb: Verb,
-    /// The revision it deploys.
+    /// The revision of its target.
     pub revision: Option<Revision>,
+    /// What it makes of the order; none = it removes all.
+    pub target: Option<StoredTarget>,
+    /// When it has succeeded.
+    pub until: Until,
     /// How far it is.
     pub state: JobState,
     /// Deliveries to workers.
@@ -81,14 +86,15 @@ impl JobState {
 }
 
 impl Job {
-    /// The job as it stands once this result is on record.
+    /// The job as it stands once this result is on record, where times have microseconds.
     #[must_use]
     pub fn ended(self, result: JobResult) -> Self {
+        let recorded = |at: Timestamp| Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
         Self {
             state: JobState::of(&result.outcome),
             attempts: result.attempts,
-            started_at: Some(result.started_at),
-            finished_at: Some(result.finished_at),
+            started_at: Some(recorded(result.started_at)),
+            finished_at: Some(recorded(result.finished_at)),
             outcome: Some(result.outcome),
             ..self
         }
@@ -106,7 +112,8 @@ pub struct Holdings {
 
 /// The columns of [`job`], under names that no column of `orders` has.
 pub(super) const COLUMNS: &str = "j.id as job_id, j.order_id as job_order, j.region as job_region, \
-     j.sequence as job_sequence, j.verb, j.revision as job_revision, j.state, j.attempts, j.outcome, \
+     j.sequence as job_sequence, j.verb, j.revision as job_revision, \
+     j.target as job_target, j.until, j.state, j.attempts, j.outcome, \
      j.request_digest as job_digest, j.created_at as job_created_at, j.started_at, j.finished_at";
 
 /// `until` as the column holds it.
@@ -123,9 +130,12 @@ fn counter<T: TryFrom<u64>>(column: &'static str, number: i32) -> Result<T, Stor
     parsed(column, T::try_from(number))
 }
 
-/// A verb out of its column.
-fn verb(text: &str) -> Result<Verb, StoreError> {
-    Verb::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or(StoreError::Row { column: "verb" })
+/// `until` out of its column, which is empty where there is nothing to wait for.
+fn until(text: Option<&str>) -> Until {
+    match text {
+        Some("available") => Until::Available,
+        _ => Until::Created,
+    }
 }
 
 /// Reads a job out of a row that has [`COLUMNS`].
@@ -145,8 +155,10 @@ pub(super) fn job_if_any(row: &Row) -> Result<Option<Job>, StoreError> {
         order: parsed("order_id", row.try_get::<_, String>("job_order")?.try_into())?,
         region: parsed("region", row.try_get::<_, String>("job_region")?.try_into())?,
         sequence: counter("sequence", row.try_get("job_sequence")?)?,
-        verb: verb(row.try_get("verb")?)?,
+        verb: parsed("verb", row.try_get::<_, &str>("verb")?.parse())?,
         revision: revision.map(|number| counter("revision", number)).transpose()?,
+        target: row.try_get::<_, Option<Json<StoredTarget>>>("job_target")?.map(|Json(target)| target),
+        until: until(row.try_get("until")?),
         state: state.ok_or(StoreError::Row { column: "state" })?,
         attempts: parsed("attempts", row.try_get::<_, i32>("attempts")?.try_into())?,
         outcome: outcome.map(|Json(outcome)| outcome),
@@ -231,7 +243,7 @@ impl Store {
 
     async fn jobs_to_publish(&self, which: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<job::Job>, StoreError> {
         let sql = format!(
-            "select j.id, j.order_id, j.region, j.sequence, j.verb, j.revision, j.until, r.pod from ( \
+            "select j.id, j.order_id, j.region, j.sequence, j.verb, j.target, j.until, r.pod from ( \
                  select j.*, row_number() over (partition by j.region order by j.created_at, j.id) as place \
                  from jobs j where j.finished_at is null and {which} \
              ) j left join revisions r on r.order_id = j.order_id and r.revision = j.revision \
@@ -263,31 +275,37 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a job's end, and what it means for the order: what runs, and since when it is paid for. A deploy that did not
-    /// come up, or was overtaken, stands in the cluster all the same, so for the order it counts as deployed. Only the first end that its own
-    /// region told counts; any other changes nothing.
+    /// Writes a job's end, and what it means for the order: what runs, and since when it is paid for. A target that did not
+    /// come up, or was overtaken, stands in the cluster all the same, so for the order it counts as deployed. One that came to
+    /// nothing is no longer the order's target. Only the first end that its own region told counts; any other changes nothing.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn job_ended(&self, region: &RegionCode, result: &JobResult) -> Result<(), StoreError> {
-        // Ends may come in any order: what runs follows the newest job, the paid time any deploy that succeeded.
+        // Ends may come in any order: what runs follows the newest job, the paid time any job that succeeded with a pod.
         let sql = "with ended as ( \
                  update jobs set state = $2, outcome = $3, attempts = $4, started_at = $5, finished_at = $6, \
                      published_at = coalesce(published_at, $6) \
                  where id = $1 and region = $7 and order_id = $8 and finished_at is null \
-                 returning order_id, verb, revision, sequence, state \
+                 returning order_id, target, sequence, state = 'succeeded' or ($9 and target is not null) as stands, \
+                     state = 'succeeded' and target ->> 'run' = 'running' as runs \
              ) \
              update orders o set updated_at = now(), \
-                 deployed_sequence = greatest(o.deployed_sequence, e.sequence), \
-                 deployed_revision = case when coalesce(o.deployed_sequence, 0) < e.sequence \
-                     then e.revision else o.deployed_revision end, \
-                 activated_at = case when e.verb = 'deploy' and e.state = 'succeeded' \
-                     then coalesce(o.activated_at, $6) else o.activated_at end, \
-                 ends_at = case when e.verb = 'deploy' and e.state = 'succeeded' \
-                     then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) else o.ends_at end \
+                 deployed_sequence = case when e.stands then greatest(o.deployed_sequence, e.sequence) \
+                     else o.deployed_sequence end, \
+                 deployed = case when e.stands and coalesce(o.deployed_sequence, 0) < e.sequence then e.target \
+                     else o.deployed end, \
+                 target = case when e.stands and e.sequence > o.target_sequence then e.target \
+                     when not e.stands and e.sequence = o.target_sequence then o.deployed else o.target end, \
+                 target_sequence = case when e.stands then greatest(o.target_sequence, e.sequence) \
+                     when e.sequence = o.target_sequence then coalesce(o.deployed_sequence, 0) \
+                     else o.target_sequence end, \
+                 activated_at = case when e.runs then coalesce(o.activated_at, $6) else o.activated_at end, \
+                 ends_at = case when e.runs then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) \
+                     else o.ends_at end \
              from ended e \
-             where o.id = e.order_id and (e.state = 'succeeded' or ($9 and e.verb = 'deploy')) \
-             and (coalesce(o.deployed_sequence, 0) < e.sequence or o.activated_at is null)";
+             where o.id = e.order_id and (e.sequence = o.target_sequence \
+                 or (e.stands and (coalesce(o.deployed_sequence, 0) < e.sequence or o.activated_at is null)))";
         let values: [&(dyn ToSql + Sync); 9] = [
             &result.id.as_uuid(),
             &JobState::of(&result.outcome).as_column(),
@@ -357,17 +375,11 @@ impl Store {
 
 /// Rebuilds what a worker reads out of what is on record.
 fn message(row: &Row) -> Result<job::Job, StoreError> {
-    let change = match verb(row.try_get("verb")?)? {
-        Verb::Delete => Change::Delete(Delete {}),
-        Verb::Deploy => Change::Deploy(Deploy {
-            revision: counter("revision", row.try_get("revision")?)?,
-            until: match row.try_get::<_, Option<&str>>("until")? {
-                Some("available") => Until::Available,
-                _ => Until::Created,
-            },
-            pod: revisions::pod(row.try_get("pod")?)?,
-        }),
+    let target = match row.try_get::<_, Option<Json<StoredTarget>>>("target")? {
+        Some(Json(target)) => Some(target.with(revisions::pod(row.try_get("pod")?)?, until(row.try_get("until")?))),
+        None => None,
     };
+    let change = Change::new(parsed("verb", row.try_get::<_, &str>("verb")?.parse())?, target);
     Ok(job::Job {
         version: JOB_VERSION,
         id: row.try_get::<_, Uuid>("id")?.into(),

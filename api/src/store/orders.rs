@@ -5,9 +5,10 @@ use common::pod::Storage;
 use common::quantity::Units;
 use jiff::Timestamp;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{Json, ToSql};
 
 use super::jobs::{self, Job};
+use super::target::StoredTarget;
 use super::{Page, Store, StoreError, parsed};
 
 /// How an order gets its host ports.
@@ -76,12 +77,16 @@ pub struct Order {
     pub activated_at: Option<Timestamp>,
     /// When its paid time ends.
     pub ends_at: Option<Timestamp>,
+    /// Whether its paid time is over, by PostgreSQL's clock.
+    pub is_over: bool,
     /// When it was aborted.
     pub aborted_at: Option<Timestamp>,
     /// The number of the newest accepted revision.
     pub last_revision: Option<Revision>,
-    /// The revision that runs, by the record.
-    pub deployed_revision: Option<Revision>,
+    /// What it is to be in its region, by the newest job that may still come true.
+    pub target: Option<StoredTarget>,
+    /// What it is there, by the record.
+    pub deployed: Option<StoredTarget>,
     /// The name of the operator who made it.
     pub made_by: String,
 }
@@ -89,7 +94,8 @@ pub struct Order {
 /// The columns of [`order`], in its order.
 const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
      o.address, o.recipient, o.provider, o.service, o.service_id, o.service_category_id, o.public_key, o.created_at, \
-     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.deployed_revision, o.made_by";
+     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.target, o.deployed, o.made_by, \
+     coalesce(o.ends_at <= now(), false) as is_over";
 
 /// Reads an order out of a row that has [`COLUMNS`].
 fn order(row: &Row) -> Result<Order, StoreError> {
@@ -100,6 +106,9 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         number
             .map(|n| parsed(column, u64::try_from(n).map_err(drop).and_then(|n| n.try_into().map_err(drop))))
             .transpose()
+    };
+    let target = |column: &'static str| -> Result<Option<StoredTarget>, StoreError> {
+        Ok(row.try_get::<_, Option<Json<StoredTarget>>>(column)?.map(|Json(target)| target))
     };
     Ok(Order {
         id: parsed("id", row.try_get::<_, String>("id")?.try_into())?,
@@ -129,9 +138,11 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         updated_at: row.try_get("updated_at")?,
         activated_at: row.try_get("activated_at")?,
         ends_at: row.try_get("ends_at")?,
+        is_over: row.try_get("is_over")?,
         aborted_at: row.try_get("aborted_at")?,
         last_revision: counted("last_revision")?,
-        deployed_revision: counted("deployed_revision")?,
+        target: target("target")?,
+        deployed: target("deployed")?,
         made_by: row.try_get("made_by")?,
     })
 }
@@ -182,6 +193,8 @@ pub enum ServiceStatus {
     Pending,
     /// Something has been deployed.
     Running,
+    /// The customer has stopped it.
+    Stop,
     /// The paid time is over.
     Done,
     /// The operator ended it.
@@ -190,13 +203,14 @@ pub enum ServiceStatus {
 
 impl ServiceStatus {
     /// Every status there is.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Done, Self::Abort];
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Running, Self::Stop, Self::Done, Self::Abort];
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "ServicePending",
             Self::Running => "ServiceRunning",
+            Self::Stop => "ServiceStop",
             Self::Done => "ServiceDone",
             Self::Abort => "ServiceAbort",
         }
@@ -205,13 +219,24 @@ impl ServiceStatus {
 
 impl Order {
     /// Where the order stands now.
-    pub fn service_status(&self, now: Timestamp) -> ServiceStatus {
-        match (self.aborted_at, self.ends_at) {
-            (Some(_), _) => ServiceStatus::Abort,
-            (None, None) => ServiceStatus::Pending,
-            (None, Some(end)) if end <= now => ServiceStatus::Done,
-            (None, Some(_)) => ServiceStatus::Running,
+    pub fn service_status(&self) -> ServiceStatus {
+        match self.ends_at {
+            _ if self.aborted_at.is_some() => ServiceStatus::Abort,
+            None => ServiceStatus::Pending,
+            Some(_) if self.is_over => ServiceStatus::Done,
+            Some(_) if self.is_stopped() => ServiceStatus::Stop,
+            Some(_) => ServiceStatus::Running,
         }
+    }
+
+    /// Whether its pod was stopped, by the record.
+    fn is_stopped(&self) -> bool {
+        self.deployed.as_ref().is_some_and(|deployed| !deployed.run.is_running())
+    }
+
+    /// The revision that is in its region, by the record.
+    pub fn deployed_revision(&self) -> Option<Revision> {
+        self.deployed.as_ref().map(|deployed| deployed.revision)
     }
 }
 
@@ -306,6 +331,7 @@ impl Store {
                 "$5 = case when o.aborted_at is not null then 'ServiceAbort' \
                      when o.ends_at is null then 'ServicePending' \
                      when o.ends_at <= now() then 'ServiceDone' \
+                     when o.deployed ->> 'run' = 'stopped' then 'ServiceStop' \
                      else 'ServiceRunning' end",
                 "$5::text is null"
             ),

@@ -11,12 +11,13 @@ mod orders;
 mod publishing;
 mod reading;
 mod secrecy;
+mod stepping;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::failure::{Failure, Reason};
-use common::job::{JobResult, Outcome, Until};
+use common::job::{JobResult, Outcome, Run, Until, Verb};
 use common::name::{Instance, JobId, OrderId, RegionCode};
 use common::pod::{Container, Pod, Port, Storage};
 use common::port::{HostPort, Protocol};
@@ -27,6 +28,7 @@ use super::Store;
 use super::acceptance::{Acceptance, Accepted};
 use super::jobs::Job;
 use super::orders::{Created, NewOrder, Order, PortSpecification, Purchase};
+use super::target::Patch;
 
 /// The longest that anything in these tests is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -136,7 +138,7 @@ async fn try_deploy(store: &Store, order: &OrderId, region: &RegionCode, pod: &P
     let digest = digest("the request");
     let idempotency = key.map(|key| (key, &digest));
     let acceptance = Acceptance { order, region, job: JobId::new(), idempotency };
-    store.accept_deploy(&acceptance, pod, Until::Created).await.unwrap()
+    store.accept_deploy(&acceptance, pod, Until::Created, None).await.unwrap()
 }
 
 async fn try_abort(store: &Store, order: &OrderId, region: &RegionCode) -> Accepted {
@@ -149,6 +151,29 @@ async fn abort(store: &Store, order: &OrderId) -> Job {
         Accepted::Yes(job) => job,
         other => panic!("not accepted: {other:?}"),
     }
+}
+
+/// Tries to accept a change without a revision of its own.
+async fn try_step(store: &Store, order: &OrderId, verb: Verb) -> (Accepted, Option<Pod>) {
+    let (id, region) = (JobId::new(), region());
+    let patch = match verb {
+        Verb::Stop => Patch { run: Some(Run::Stopped), pod_job: None },
+        Verb::Start => Patch { run: Some(Run::Running), pod_job: Some(id) },
+        _ => Patch { run: None, pod_job: Some(id) },
+    };
+    let acceptance = Acceptance { order, region: &region, job: id, idempotency: None };
+    store.accept_step(&acceptance, verb, Until::Created, patch, verb == Verb::Restart).await.unwrap()
+}
+
+async fn step(store: &Store, order: &OrderId, verb: Verb) -> Job {
+    match try_step(store, order, verb).await {
+        (Accepted::Yes(job), _) => job,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+async fn stop(store: &Store, order: &OrderId) -> Job {
+    step(store, order, Verb::Stop).await
 }
 
 fn failed() -> Outcome {

@@ -12,9 +12,12 @@ use serde_json::json;
 const UNAUTHORIZED: &str = "the secret, or the operator's token, is missing or not valid";
 
 /// Calls that an order's secret opens.
-const WITH_SECRET: [(&str, &str); 6] = [
+const WITH_SECRET: [(&str, &str); 9] = [
     ("GET", "/k8s/order"),
     ("POST", "/k8s/deploy"),
+    ("POST", "/k8s/pod/restart"),
+    ("POST", "/k8s/pod/stop"),
+    ("POST", "/k8s/pod/start"),
     ("GET", "/k8s/pod/log"),
     ("GET", "/k8s/pod/status"),
     ("GET", "/jobs"),

@@ -14,6 +14,8 @@ pub struct DeploymentSeen {
     pub job: Option<JobId>,
     /// Whether the Deployment controller has seen what was last written.
     pub observed: bool,
+    /// How many pods it has, those that are ending aside.
+    pub pods: i64,
     /// Why no pod is made: a quota, an admission policy.
     pub replica_failure: Option<String>,
     /// Whether Kubernetes has given up waiting for the pod.
@@ -49,6 +51,7 @@ impl Seen for DeploymentSeen {
         Self {
             job: metadata.annotations.unwrap_or_default().get(ANNOTATION_JOB).and_then(|job| job.parse().ok()),
             observed,
+            pods: number("replicas"),
             replica_failure: says("ReplicaFailure", "status", "True")
                 .then(|| message.and_then(Value::as_str).unwrap_or_default().to_owned()),
             deadline_exceeded: says("Progressing", "reason", "ProgressDeadlineExceeded"),

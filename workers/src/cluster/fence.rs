@@ -27,7 +27,7 @@ pub struct Mark {
     pub sequence: Sequence,
     /// What it does.
     pub verb: Verb,
-    /// The revision that a deploy makes.
+    /// The revision of its target; none = it removes all.
     pub revision: Option<Revision>,
     /// The job.
     pub job: JobId,
@@ -60,7 +60,9 @@ impl Fence {
     fn at(mark: &Mark, before: Option<&Self>) -> Self {
         let deleted = match mark.verb {
             Verb::Delete => Some(mark.sequence),
-            Verb::Deploy => before.and_then(|fence| fence.deleted),
+            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Cancel => {
+                before.and_then(|fence| fence.deleted)
+            }
         };
         Self { sequence: mark.sequence, revision: mark.revision, deleted, fresh: before.is_none() }
     }

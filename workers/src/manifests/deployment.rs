@@ -1,7 +1,8 @@
-//! The Deployment: one replica, replaced whole (`Recreate`), since neither a host port nor a volume can be held twice.
+//! The Deployment: one replica, none while the order is stopped, replaced whole (`Recreate`), since neither a host port nor a volume can be held twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::job::{Run, Target};
 use common::name::RegionCode;
 use common::pod::{Container, Pod, Port, Storage};
 use common::quantity::Memory;
@@ -30,7 +31,8 @@ const MIN_READY_SECONDS: i32 = 2;
 const GI: u64 = 1 << 30;
 
 /// The order's Deployment.
-pub(super) fn deployment(by: &Identity, pod: &Pod, region: &RegionCode, settings: &PodSettings) -> Manifest {
+pub(super) fn deployment(by: &Identity, target: &Target, region: &RegionCode, settings: &PodSettings) -> Manifest {
+    let pod = &target.pod;
     let selector = BTreeMap::from([(LABEL_ORDER.to_owned(), by.order.to_string())]);
     let labels = [
         (LABEL_ORDER, by.order.as_str()),
@@ -40,7 +42,7 @@ pub(super) fn deployment(by: &Identity, pod: &Pod, region: &RegionCode, settings
     ];
     let annotations = [
         (ANNOTATION_REVISION, by.revision.to_string()),
-        (ANNOTATION_JOB, by.job.to_string()),
+        (ANNOTATION_JOB, target.pod_job.unwrap_or(by.job).to_string()),
         ("kubernetes.io/ingress-bandwidth", "1024M".to_owned()),
         ("kubernetes.io/egress-bandwidth", "1024M".to_owned()),
     ];
@@ -50,7 +52,10 @@ pub(super) fn deployment(by: &Identity, pod: &Pod, region: &RegionCode, settings
         ..ObjectMeta::default()
     };
     let spec = DeploymentSpec {
-        replicas: Some(1),
+        replicas: Some(match target.run {
+            Run::Running => 1,
+            Run::Stopped => 0,
+        }),
         revision_history_limit: Some(0),
         min_ready_seconds: Some(MIN_READY_SECONDS),
         progress_deadline_seconds: Some(i32::from(settings.progress_deadline_seconds)),

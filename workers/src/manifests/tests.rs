@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use common::job::Run;
 use common::name::JobId;
 use common::pod::Pod;
 use serde_json::{Value, json};
@@ -47,7 +48,13 @@ fn identity() -> Identity {
 
 fn build(pod: Value) -> Manifests {
     let pod: Pod = serde_json::from_value(pod).unwrap();
-    let deploy = Deploy { revision: 2.try_into().unwrap(), until: common::job::Until::Created, pod };
+    let deploy = Target {
+        revision: 2.try_into().unwrap(),
+        until: common::job::Until::Created,
+        pod,
+        run: Run::Running,
+        pod_job: None,
+    };
     Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
 }
 
@@ -141,7 +148,13 @@ fn the_content_of_a_lasting_object_does_not_depend_on_who_writes_it() {
     let build = |sequence: u64, revision: u64| {
         let by = Identity { sequence: sequence.try_into().unwrap(), ..identity() };
         let by = Identity { revision: revision.try_into().unwrap(), job: JobId::new(), ..by };
-        let deploy = Deploy { revision: by.revision, until: common::job::Until::Created, pod: wanted.clone() };
+        let deploy = Target {
+            revision: by.revision,
+            until: common::job::Until::Created,
+            pod: wanted.clone(),
+            run: Run::Running,
+            pod_job: None,
+        };
         Manifests::build(&by, &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
     };
     let (first, second) = (build(1, 1), build(2, 2));
@@ -186,6 +199,12 @@ fn a_value_sealed_to_another_region_is_an_error() {
     let value: String = other.public_key().seal(&"x".to_owned().into()).unwrap().into();
     let web = json!({ "environment": [{ "name": "A", "value": value }] });
     let pod: Pod = serde_json::from_value(pod("none", &[container("web", &web)])).unwrap();
-    let deploy = Deploy { revision: 2.try_into().unwrap(), until: common::job::Until::Created, pod };
+    let deploy = Target {
+        revision: 2.try_into().unwrap(),
+        until: common::job::Until::Created,
+        pod,
+        run: Run::Running,
+        pod_job: None,
+    };
     assert!(Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).is_err());
 }

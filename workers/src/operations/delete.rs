@@ -4,7 +4,7 @@
 use common::job::{Delete, Verb};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::deploy::newer;
+use super::apply::newer;
 use super::write::written_by;
 use super::{AboutJob, Operation, OperationError, RetryCause};
 use crate::cluster::fence::Mark;

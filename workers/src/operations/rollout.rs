@@ -1,20 +1,20 @@
-//! Waits until a deploy's pod is made, or is available, and tells in a customer's words why it is not. Nothing is asked of
+//! Waits until a job's pod is made, is available or is gone, and tells in a customer's words why it is not. Nothing is asked of
 //! the cluster: the worker's own watches say it.
 
 use std::sync::Arc;
 
 use common::failure::{Failure, Reason};
-use common::job::Until;
+use common::job::{Run, Target, Until};
 use common::name::JobId;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::deploy::newer;
+use super::apply::newer;
 use super::{AboutJob, OperationError, RetryCause, refusal};
 use crate::cluster::classify::{Disposition, disposition};
 use crate::cluster::fence::Fence;
-use crate::cluster::{ContainerSeen, DeploymentSeen, PodSeen};
+use crate::cluster::{ContainerSeen, DeploymentSeen, Object, PodSeen};
 use crate::context::Context;
-use crate::kubernetes::namespace_of;
+use crate::kubernetes::{ANNOTATION_JOB, namespace_of};
 
 /// How long a refusal to make the pod must last: quotas are counted with a delay, and the condition outlives its cause.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
@@ -36,11 +36,40 @@ pub(super) enum End {
     Overtaken(Fence),
 }
 
-/// Waits for the pod of a job.
-pub(super) async fn wait(context: &Context, about: &AboutJob, until: Until) -> Result<End, OperationError> {
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    /// The pod was made.
+    Created,
+    /// The rollout is complete.
+    Available,
+    /// No pod is left.
+    Gone,
+}
+
+impl Want {
+    fn of(target: &Target) -> Self {
+        match (target.run, target.until) {
+            (Run::Running, Until::Created) => Self::Created,
+            (Run::Running, Until::Available) => Self::Available,
+            (Run::Stopped, _) => Self::Gone,
+        }
+    }
+}
+
+/// Waits for what a target says of its pod, once this Deployment says so.
+pub(super) async fn wait(
+    context: &Context,
+    about: &AboutJob,
+    target: &Target,
+    deployment: &Object,
+) -> Result<End, OperationError> {
     let namespace = namespace_of(&about.order);
     let deadline = Instant::now() + context.rollout_timeout;
-    let mut rollout = Rollout::new(about.id, until);
+    let want = Want::of(target);
+    // A Deployment that said so before was written by an earlier job.
+    let writer = deployment.annotation(ANNOTATION_JOB).and_then(|job| job.parse().ok()).unwrap_or(about.id);
+    let mut rollout = Rollout::new(writer, target.pod_job.unwrap_or(about.id), want);
     let mut look_at_fence = Instant::now() + LOOK_AT_FENCE_EVERY;
     let mut suspicious = false;
     let (mut pods, mut deployments) = (context.mirrors.pods.changes(), context.mirrors.deployments.changes());
@@ -64,7 +93,7 @@ pub(super) async fn wait(context: &Context, about: &AboutJob, until: Until) -> R
         }
         if now >= deadline {
             let live = context.mirrors.pods.is_live() && context.mirrors.deployments.is_live();
-            return Err(if live { timed_out(until) } else { OperationError::Retry(RetryCause::Blind) });
+            return Err(if live { timed_out(want) } else { OperationError::Retry(RetryCause::Blind) });
         }
         // Grace periods end without a change, so it looks again every second in any case.
         let again = (Instant::now() + Duration::from_secs(1)).min(deadline).min(look_at_fence);
@@ -76,10 +105,11 @@ pub(super) async fn wait(context: &Context, about: &AboutJob, until: Until) -> R
     }
 }
 
-fn timed_out(until: Until) -> OperationError {
-    let message = match until {
-        Until::Created => "the pod was not made in time; try again later",
-        Until::Available => "the pod did not become ready in time; see its status and log",
+fn timed_out(want: Want) -> OperationError {
+    let message = match want {
+        Want::Created => "the pod was not made in time; try again later",
+        Want::Available => "the pod did not become ready in time; see its status and log",
+        Want::Gone => "the pod has not ended in time; it goes on ending",
     };
     OperationError::Unready(Failure::new(Reason::RolloutTimeout, message))
 }
@@ -97,8 +127,11 @@ enum Verdict {
 /// A rollout that is being watched, and since when it looks bad.
 #[derive(Debug)]
 struct Rollout {
-    job: JobId,
-    until: Until,
+    /// The job that last wrote the Deployment.
+    writer: JobId,
+    /// The job whose pod it is.
+    pod_job: JobId,
+    want: Want,
     begun: bool,
     refused_since: Option<Instant>,
     homeless_since: Option<Instant>,
@@ -107,10 +140,11 @@ struct Rollout {
 }
 
 impl Rollout {
-    fn new(job: JobId, until: Until) -> Self {
+    fn new(writer: JobId, pod_job: JobId, want: Want) -> Self {
         Self {
-            job,
-            until,
+            writer,
+            pod_job,
+            want,
             begun: false,
             refused_since: None,
             homeless_since: None,
@@ -120,17 +154,23 @@ impl Rollout {
     }
 
     fn look(&mut self, now: Instant, deployment: Option<&DeploymentSeen>, pods: &[Arc<PodSeen>]) -> Verdict {
-        let ours = deployment.filter(|deployment| deployment.job == Some(self.job));
+        let ours = deployment.filter(|deployment| deployment.job == Some(self.writer));
         let begun = self.begun;
         self.begun |= ours.is_some();
-        let mine = pods.iter().filter(|pod| pod.job == Some(self.job) && !pod.terminating);
+        let mine = pods.iter().filter(|pod| pod.job == Some(self.pod_job) && !pod.terminating);
         let mine = mine.max_by_key(|pod| (!pod.finished, pod.created));
-        if self.until == Until::Created && mine.is_some() {
+        if self.want == Want::Created && mine.is_some() {
             return Verdict::Done;
         }
         let Some(deployment) = ours else {
             return if begun { Verdict::Replaced } else { Verdict::Wait };
         };
+        if self.want == Want::Gone {
+            // One that ended by itself long ago stays until Kubernetes sweeps it away.
+            let is_left = |pod: &Arc<PodSeen>| pod.terminating || !pod.finished;
+            let gone = deployment.observed && deployment.pods == 0 && !pods.iter().any(is_left);
+            return if gone { Verdict::Done } else { Verdict::Wait };
+        }
         if deployment.complete && mine.is_some() {
             return Verdict::Done;
         }
@@ -141,7 +181,7 @@ impl Rollout {
         let failure = failure.or_else(|| {
             // Until the old pod is gone and the new one made, the condition is that of the revision before.
             let given_up = deployment.observed && deployment.deadline_exceeded && mine.is_some();
-            if !given_up || self.until != Until::Available {
+            if !given_up || self.want != Want::Available {
                 self.given_up_since = None;
                 return None;
             }

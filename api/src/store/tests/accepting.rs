@@ -20,7 +20,7 @@ async fn an_accepted_deploy_is_on_record_whole() {
     let order = fresh_order(&store).await;
     let (id, request, region) = (JobId::new(), digest("body"), region());
     let acceptance = Acceptance { order: &order, region: &region, job: id, idempotency: Some(("key", &request)) };
-    let accepted = store.accept_deploy(&acceptance, &pod(&[80]), Until::Available).await.unwrap();
+    let accepted = store.accept_deploy(&acceptance, &pod(&[80]), Until::Available, None).await.unwrap();
     let Accepted::Yes(job) = accepted else { panic!("{accepted:?}") };
     assert_eq!((job.id, &job.order, &job.region, job.verb), (id, &order, &region, Verb::Deploy));
     assert_eq!((job.sequence.get(), job.revision.map(u64::from)), (1, Some(1)));
@@ -106,7 +106,7 @@ async fn a_deploy_whose_ports_may_be_free_for_others_by_now_is_not_accepted() {
     let place = region();
     let accept = async |job| {
         let acceptance = Acceptance { order: &order, region: &place, job, idempotency: None };
-        store.accept_deploy(&acceptance, &pod(&[]), Until::Created).await.unwrap()
+        store.accept_deploy(&acceptance, &pod(&[]), Until::Created, None).await.unwrap()
     };
     assert!(matches!(accept(made_ago(50)).await, Accepted::No));
     assert_eq!(now(&store, &order).await, before, "nothing changed");

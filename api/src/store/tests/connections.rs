@@ -25,7 +25,7 @@ async fn lock<'a>(client: &'a mut Client, order: &OrderId) -> Transaction<'a> {
 async fn accept(store: &Store, order: &OrderId) -> Result<Accepted, StoreError> {
     let (region, job) = (region(), JobId::new());
     let acceptance = Acceptance { order, region: &region, job, idempotency: None };
-    store.accept_deploy(&acceptance, &pod(&[]), common::job::Until::Created).await
+    store.accept_deploy(&acceptance, &pod(&[]), common::job::Until::Created, None).await
 }
 
 /// An error and every cause of it.

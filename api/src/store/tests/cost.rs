@@ -81,11 +81,11 @@ async fn making_and_accepting_are_one_statement() {
     let acceptance =
         || Acceptance { order: &one, region: &here, job: JobId::new(), idempotency: Some(("key", &request)) };
     // Accepted, then refused for its key.
-    assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created));
+    assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created, None));
     let keyless = || Acceptance { idempotency: None, ..acceptance() };
-    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created));
+    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
     assert_costs!(database, 1, store.accept_abort(&keyless()));
-    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created));
+    assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
 
     let (two, purchase) = (id("two"), purchase());
     let secret = digest("two");
@@ -102,9 +102,10 @@ async fn crowd(database: &Database) {
     let sql = "insert into orders (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
              region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
              service_category_id, public_key, created_at, last_sequence, last_revision, deployed_sequence, \
-             deployed_revision, activated_at, ends_at) \
+             deployed, activated_at, ends_at) \
          select 'order-' || n, sha256(n::text::bytea), '', 'crowd', 1, 'user', false, 'ausrine', 1, 0, \
-             n % 5000 || '@example.com', '', '', '', '', '', '', '', now() - n * interval '1 s', 2, 2, 1, 1, now(), \
+             n % 5000 || '@example.com', '', '', '', '', '', '', '', now() - n * interval '1 s', 2, 2, 1, \
+             jsonb_build_object('revision', 1, 'run', 'running', 'pod_job', gen_random_uuid()), now(), \
              now() + interval '1 h' \
          from generate_series(1, 10000) n; \
          insert into revisions (order_id, revision, pod) \
@@ -172,7 +173,7 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_frugal!(database, store.orders(&Filter { email: Some("nobody".to_owned()), ..Filter::default() }, 100));
 
     let keyed = Acceptance { order: &order, region: &here, job: JobId::new(), idempotency: Some(("new", &secret)) };
-    assert_frugal!(database, store.accept_deploy(&keyed, &pod(&[]), Until::Created));
+    assert_frugal!(database, store.accept_deploy(&keyed, &pod(&[]), Until::Created, None));
     let accepted = store.job(&order, keyed.job).await.unwrap().unwrap();
     let notice = JobStarted { id: keyed.job, attempts: 1, started_at: at(0) };
     assert_frugal!(database, store.job_started(&notice));

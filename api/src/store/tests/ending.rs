@@ -65,7 +65,7 @@ async fn of_ends_that_come_at_once_one_counts() {
             ended.unwrap();
         }
         let job = store.job(&order, job.id).await.unwrap().unwrap();
-        let deployed = now(&store, &order).await.deployed_revision;
+        let deployed = now(&store, &order).await.deployed_revision();
         assert_eq!(deployed.is_some(), job.state == JobState::Succeeded);
     }
 }
@@ -81,7 +81,7 @@ async fn nobody_elses_word_ends_a_job() {
     store.job_ended(&region(), &super::JobResult { id: super::JobId::new(), ..result.clone() }).await.unwrap();
     assert_eq!(store.job(&one, job.id).await.unwrap().unwrap(), job);
     assert_eq!(store.job(&two, other.id).await.unwrap().unwrap(), other);
-    assert_eq!(now(&store, &two).await.deployed_revision, None);
+    assert_eq!(now(&store, &two).await.deployed_revision(), None);
     store.job_ended(&region(), &result).await.unwrap();
     assert_eq!(store.job(&one, job.id).await.unwrap().unwrap(), job.ended(result));
 }
@@ -93,21 +93,21 @@ async fn paid_time_begins_with_the_first_deploy_that_succeeds() {
     let jobs = [deploy(&store, &order).await, deploy(&store, &order).await, deploy(&store, &order).await];
     store.job_ended(&region(), &end(&jobs[0], failed())).await.unwrap();
     let still = now(&store, &order).await;
-    assert_eq!((still.activated_at, still.ends_at, still.deployed_revision), (None, None, None));
+    assert_eq!((still.activated_at, still.ends_at, still.deployed_revision()), (None, None, None));
 
     let result = end(&jobs[1], Outcome::Succeeded);
     store.job_ended(&region(), &result).await.unwrap();
     let active = now(&store, &order).await;
     assert_eq!(active.activated_at, Some(result.finished_at));
     assert_eq!(active.ends_at, Some(result.finished_at + SignedDuration::from_hours(100)));
-    assert_eq!(active.deployed_revision.unwrap().get(), 2);
+    assert_eq!(active.deployed_revision().unwrap().get(), 2);
 
     let mut later = end(&jobs[2], Outcome::Succeeded);
     later.finished_at = at(3600);
     store.job_ended(&region(), &later).await.unwrap();
     let again = now(&store, &order).await;
     assert_eq!((again.activated_at, again.ends_at), (active.activated_at, active.ends_at));
-    assert_eq!(again.deployed_revision.unwrap().get(), 3);
+    assert_eq!(again.deployed_revision().unwrap().get(), 3);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn what_stands_without_having_succeeded_is_not_paid_for() {
         let first = deploy(&store, &order).await;
         store.job_ended(&region(), &end(&first, outcome)).await.unwrap();
         let still = now(&store, &order).await;
-        assert_eq!((still.activated_at, still.ends_at, still.deployed_revision), (None, None, first.revision));
+        assert_eq!((still.activated_at, still.ends_at, still.deployed_revision()), (None, None, first.revision));
         let second = deploy(&store, &order).await;
         succeed(&store, &second).await;
         assert!(now(&store, &order).await.ends_at.is_some());
@@ -132,13 +132,13 @@ async fn a_deploy_that_does_not_come_up_is_what_stands_in_the_cluster() {
     let (first, second) = (deploy(&store, &order).await, deploy(&store, &order).await);
     succeed(&store, &first).await;
     store.job_ended(&region(), &end(&second, unready())).await.unwrap();
-    assert_eq!(now(&store, &order).await.deployed_revision, second.revision);
+    assert_eq!(now(&store, &order).await.deployed_revision(), second.revision);
     assert_eq!(store.holdings(&region(), &order).await.unwrap().deployed.unwrap().0, second.sequence);
 
     // A delete that is not complete leaves what there was.
     let delete = abort(&store, &order).await;
     store.job_ended(&region(), &end(&delete, unready())).await.unwrap();
-    assert_eq!(now(&store, &order).await.deployed_revision, second.revision);
+    assert_eq!(now(&store, &order).await.deployed_revision(), second.revision);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_delete_that_succeeds_leaves_nothing_deployed() {
     let active = now(&store, &order).await;
     let delete = abort(&store, &order).await;
     store.job_ended(&region(), &end(&delete, failed())).await.unwrap();
-    assert_eq!(now(&store, &order).await.deployed_revision, active.deployed_revision, "it may still run");
+    assert_eq!(now(&store, &order).await.deployed_revision(), active.deployed_revision(), "it may still run");
 
     let order = fresh_order(&store).await;
     let deployed = deploy(&store, &order).await;
@@ -159,7 +159,7 @@ async fn a_delete_that_succeeds_leaves_nothing_deployed() {
     let delete = abort(&store, &order).await;
     succeed(&store, &delete).await;
     let ended = now(&store, &order).await;
-    assert_eq!(ended.deployed_revision, None);
+    assert_eq!(ended.deployed_revision(), None);
     assert_eq!((ended.activated_at, ended.ends_at), (active.activated_at, active.ends_at));
     assert_eq!(ended.last_revision.unwrap().get(), 1);
 }
@@ -195,7 +195,7 @@ async fn ends_mean_the_same_in_whatever_order_they_come() {
                 store.job_ended(&region(), &end(&jobs[n], outcomes[n].clone())).await.unwrap();
             }
             let ended = now(&store, &order).await;
-            assert_eq!(ended.deployed_revision.map(u64::from), revision, "{case}, {turn:?}");
+            assert_eq!(ended.deployed_revision().map(u64::from), revision, "{case}, {turn:?}");
             assert!(ended.activated_at.is_some() && ended.ends_at.is_some(), "{case}, {turn:?}");
         }
     }
@@ -212,7 +212,7 @@ async fn ends_of_one_order_that_come_at_once_leave_the_newest_deployed() {
         let more = (0..4).map(|_| deploy(&store, &order));
         tokio::join!(join_all(ended), join_all(more));
         let whole = now(&store, &order).await;
-        assert_eq!(whole.deployed_revision.unwrap().get(), 12);
+        assert_eq!(whole.deployed_revision().unwrap().get(), 12);
         assert_eq!(whole.last_revision.unwrap().get(), 16);
         assert_eq!(whole.ends_at.unwrap(), whole.activated_at.unwrap() + SignedDuration::from_hours(100));
     }

@@ -1,7 +1,7 @@
 //! Jobs that the broker may not have.
 
 use common::image::Image;
-use common::job::{self, Change, Delete, Deploy, JOB_VERSION, Outcome, Until};
+use common::job::{self, Change, Delete, JOB_VERSION, Outcome, Run, Target, Until};
 use common::name::{ContainerName, JobId, OrderId};
 use common::pod::{ConfigFile, Container, ContainerPath, Pod, Port, RegistryLogin, Storage, Variable, VariableName};
 use common::port::{PortNumber, Protocol};
@@ -212,7 +212,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
     let round_trip = TestRunner::new(cases).run(&(pods(), untils), |(pod, until)| {
         runtime.block_on(async {
             let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
-            let accepted = store.accept_deploy(&acceptance, &pod, until).await.unwrap();
+            let accepted = store.accept_deploy(&acceptance, &pod, until, None).await.unwrap();
             let Accepted::Yes(job) = accepted else { panic!("{accepted:?}") };
             let message = job::Job {
                 version: JOB_VERSION,
@@ -220,7 +220,13 @@ fn what_the_relay_publishes_is_what_was_accepted() {
                 order: order.clone(),
                 region: region(),
                 sequence: job.sequence,
-                change: Change::Deploy(Deploy { revision: job.revision.unwrap(), until, pod }),
+                change: Change::Deploy(Target {
+                    revision: job.revision.unwrap(),
+                    until,
+                    pod,
+                    run: Run::Running,
+                    pod_job: Some(job.id),
+                }),
             };
             prop_assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), [message]);
             store.jobs_published(&[job.id]).await.unwrap();

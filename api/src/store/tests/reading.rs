@@ -185,7 +185,7 @@ async fn what_no_code_of_ours_wrote_is_told_by_its_column() {
     database.run("update orders set region = 'No Code'").await;
     assert_eq!(wrong(store.order(&order).await), Some("region"));
     database.run("update orders set region = 'ausrine'; update jobs set sequence = 0").await;
-    assert_eq!(now(store, &order).await.deployed_revision, job.revision);
+    assert_eq!(now(store, &order).await.deployed_revision(), job.revision);
     assert_eq!(wrong(store.job(&order, job.id).await), Some("sequence"));
     assert_eq!(wrong(store.jobs(&order, None, 10).await), Some("sequence"));
 }

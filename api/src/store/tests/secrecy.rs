@@ -47,7 +47,7 @@ async fn postgresql_sees_no_secret() {
         let request = keys.digest(&["the request", value_of_variable.expose_secret()]);
         let (region, job) = (region(), super::JobId::new());
         let acceptance = Acceptance { order: &id, region: &region, job, idempotency: Some(("key", &request)) };
-        let accepted = store.accept_deploy(&acceptance, &secret_pod, common::job::Until::Created).await;
+        let accepted = store.accept_deploy(&acceptance, &secret_pod, common::job::Until::Created, None).await;
         let Ok(Accepted::Yes(job)) = accepted else { panic!("{accepted:?}") };
         store.jobs_left(0.0, 10).await.unwrap();
         store.job_ended(&region, &super::JobResult { finished_at: at(0), ..end(&job, super::failed()) }).await.unwrap();

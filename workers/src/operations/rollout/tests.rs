@@ -33,8 +33,8 @@ fn deployment(seen: &DeploymentSeen) -> DeploymentSeen {
 }
 
 /// Looks at the same picture twice, with this time in between, and says what the second look says.
-fn verdict(until: Until, apart: Duration, seen: Option<&DeploymentSeen>, pods: &[Arc<PodSeen>]) -> String {
-    let mut rollout = Rollout::new(job(), until);
+fn verdict(want: Want, apart: Duration, seen: Option<&DeploymentSeen>, pods: &[Arc<PodSeen>]) -> String {
+    let mut rollout = Rollout::new(job(), job(), want);
     let now = Instant::now();
     let first = rollout.look(now, seen, pods);
     let verdict = if first == Verdict::Wait { rollout.look(now + apart, seen, pods) } else { first };
@@ -50,17 +50,17 @@ async fn a_pod_that_was_made_is_enough_unless_more_is_asked_for() {
     let complete = deployment(&DeploymentSeen { complete: true, ..DeploymentSeen::default() });
     let another = vec![pod("01890a5d-ac96-774b-bcce-b302099a8058", &json!({}))];
     let nothing = json!({});
-    for (case, until, seen, pods, expected) in [
-        ("nothing yet", Until::Created, None, vec![], "Wait"),
-        ("no pod yet", Until::Created, Some(&progressing), vec![], "Wait"),
-        ("another job's pod", Until::Created, Some(&progressing), another.clone(), "Wait"),
-        ("made", Until::Created, Some(&progressing), mine(&nothing), "Done"),
-        ("made, before the Deployment is seen", Until::Created, None, mine(&nothing), "Done"),
-        ("made, not yet available", Until::Available, Some(&progressing), mine(&nothing), "Wait"),
-        ("available", Until::Available, Some(&complete), mine(&nothing), "Done"),
-        ("available, but another job's", Until::Available, Some(&complete), another, "Wait"),
+    for (case, want, seen, pods, expected) in [
+        ("nothing yet", Want::Created, None, vec![], "Wait"),
+        ("no pod yet", Want::Created, Some(&progressing), vec![], "Wait"),
+        ("another job's pod", Want::Created, Some(&progressing), another.clone(), "Wait"),
+        ("made", Want::Created, Some(&progressing), mine(&nothing), "Done"),
+        ("made, before the Deployment is seen", Want::Created, None, mine(&nothing), "Done"),
+        ("made, not yet available", Want::Available, Some(&progressing), mine(&nothing), "Wait"),
+        ("available", Want::Available, Some(&complete), mine(&nothing), "Done"),
+        ("available, but another job's", Want::Available, Some(&complete), another, "Wait"),
     ] {
-        assert_eq!(verdict(until, Duration::from_secs(1), seen, &pods), expected, "{case}");
+        assert_eq!(verdict(want, Duration::from_secs(1), seen, &pods), expected, "{case}");
     }
 }
 
@@ -69,7 +69,7 @@ async fn a_deployment_of_another_job_or_none_makes_suspicious_once_ours_was_seen
     let ours = deployment(&DeploymentSeen::default());
     let another = DeploymentSeen { job: Some(JobId::new()), ..ours.clone() };
     for (case, seen) in [("another", Some(&another)), ("none", None)] {
-        let mut rollout = Rollout::new(job(), Until::Created);
+        let mut rollout = Rollout::new(job(), job(), Want::Created);
         assert_eq!(rollout.look(Instant::now(), seen, &[]), Verdict::Wait, "{case}");
         assert_eq!(rollout.look(Instant::now(), Some(&ours), &[]), Verdict::Wait, "{case}");
         assert_eq!(rollout.look(Instant::now(), seen, &[]), Verdict::Replaced, "{case}");
@@ -93,7 +93,7 @@ async fn a_refusal_to_make_the_pod_is_told_when_it_lasts() {
         ("quota not counted yet", 60, &uncounted, vec![], "Wait"),
         ("admission", 4, &policy, vec![], "Refused: the region does not allow this pod: no host path"),
     ] {
-        let verdict = verdict(Until::Created, Duration::from_secs(seconds), Some(seen), &pods);
+        let verdict = verdict(Want::Created, Duration::from_secs(seconds), Some(seen), &pods);
         assert_eq!(verdict, expected, "{case}");
     }
 }
@@ -161,7 +161,7 @@ async fn what_keeps_a_pod_from_being_available_is_told_in_words_for_customers() 
             "RolloutTimeout: the pod did not become ready in time; see its status and log",
         ),
     ] {
-        let verdict = verdict(Until::Available, Duration::from_secs(seconds), Some(seen), &pods);
+        let verdict = verdict(Want::Available, Duration::from_secs(seconds), Some(seen), &pods);
         assert_eq!(verdict, expected, "{case}");
     }
 }
@@ -170,10 +170,31 @@ async fn what_keeps_a_pod_from_being_available_is_told_in_words_for_customers() 
 async fn a_grace_period_begins_anew_when_things_look_well_in_between() {
     let seen = deployment(&DeploymentSeen::default());
     let away = waiting("ImagePullBackOff", "dial tcp: i/o timeout");
-    let mut rollout = Rollout::new(job(), Until::Available);
+    let mut rollout = Rollout::new(job(), job(), Want::Available);
     let now = Instant::now();
     for (after, pods) in [(0, &away), (20, &mine(&json!({}))), (40, &away), (69, &away)] {
         assert_eq!(rollout.look(now + Duration::from_secs(after), Some(&seen), pods), Verdict::Wait, "{after} s");
     }
     assert!(matches!(rollout.look(now + Duration::from_secs(70), Some(&seen), &away), Verdict::Failed(_)));
+}
+
+#[tokio::test]
+async fn an_order_is_stopped_when_no_pod_is_left() {
+    let scaled = deployment(&DeploymentSeen::default());
+    let ending = deployment(&DeploymentSeen { pods: 1, ..DeploymentSeen::default() });
+    let unseen = DeploymentSeen { observed: false, ..scaled.clone() };
+    let finished = json!({ "phase": "Succeeded" });
+    let mut removed = mine(&finished);
+    Arc::get_mut(&mut removed[0]).unwrap().terminating = true;
+    for (case, seen, pods, expected) in [
+        ("nothing seen yet", None, vec![], "Wait"),
+        ("not seen by the controller", Some(&unseen), vec![], "Wait"),
+        ("counted", Some(&ending), vec![], "Wait"),
+        ("still ending", Some(&scaled), mine(&json!({})), "Wait"),
+        ("ended, still being removed", Some(&scaled), removed, "Wait"),
+        ("gone", Some(&scaled), vec![], "Done"),
+        ("at its end", Some(&scaled), mine(&finished), "Done"),
+    ] {
+        assert_eq!(verdict(Want::Gone, Duration::from_secs(1), seen, &pods), expected, "{case}");
+    }
 }

@@ -1,11 +1,12 @@
-//! `deploy`: the order's pod becomes that of a revision.
+//! `deploy`, `restart`, `stop`, `start`, `cancel`: the region becomes equal to the order's target. The verb is what was asked;
+//! what is done is the same, so that no job can undo what a newer one was asked for.
 //!
 //! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
 //! read and moved, one read each for the namespace, the lasting objects and the Deployment, one write for each object that
 //! changes, fence read, one delete for each config map and Secret of the revision before.
 
 use common::failure::{Failure, Reason};
-use common::job::{Deploy, Verb};
+use common::job::Target;
 
 use super::overtaken::{give_way, remove_contents};
 use super::rollout;
@@ -16,7 +17,7 @@ use crate::context::Context;
 use crate::kubernetes::Identity;
 use crate::manifests::Manifests;
 
-impl Operation for Deploy {
+impl Operation for Target {
     type About = AboutJob;
     type Output = ();
 
@@ -29,7 +30,7 @@ impl Operation for Deploy {
             let message = "the region can no longer read this revision's secrets; please deploy it again";
             OperationError::Refused(Failure::new(Reason::Internal, message))
         })?;
-        let mark = Mark { sequence: about.sequence, verb: Verb::Deploy, revision: Some(self.revision), job: about.id };
+        let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
         let contents = manifests.contents.as_slice();
         if fence.sequence > about.sequence {
@@ -52,7 +53,7 @@ impl Operation for Deploy {
         };
         leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment).await?;
         about.slot.leave();
-        match rollout::wait(context, about, self.until).await? {
+        match rollout::wait(context, about, self, &deployment).await? {
             rollout::End::Done => Ok(()),
             rollout::End::Overtaken(newer) => Err(give_way(context, about, self.revision, contents, &newer).await?),
         }

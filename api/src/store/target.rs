@@ -1,0 +1,36 @@
+//! What an order is to be in its region, as the columns `target` and `deployed` hold it.
+
+use common::job::{Run, Target, Until};
+use common::name::{JobId, Revision};
+use common::pod::Pod;
+use serde::{Deserialize, Serialize};
+
+/// A [`Target`] without the pod, which the revision says, and without what its job waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredTarget {
+    /// The revision.
+    pub revision: Revision,
+    /// Whether its pod runs.
+    pub run: Run,
+    /// The job that made the pod, or last had it made anew.
+    pub pod_job: JobId,
+}
+
+impl StoredTarget {
+    /// The whole target, for a worker.
+    pub fn with(self, pod: Pod, until: Until) -> Target {
+        let Self { revision, run, pod_job } = self;
+        Target { revision, until, pod, run, pod_job: Some(pod_job) }
+    }
+}
+
+/// How a change turns the order's target into its job's: a JSON object that is laid over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Patch {
+    /// Whether the pod runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// The job that makes the pod anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_job: Option<JobId>,
+}
