@@ -4,10 +4,13 @@
 pub mod abort;
 pub mod change;
 pub mod deploy;
+pub mod edit;
 pub mod error;
 pub mod image;
+pub mod info;
 pub mod job;
 pub mod json;
+pub mod metadata;
 pub mod order;
 pub mod order_request;
 pub mod pod_request;

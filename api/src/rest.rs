@@ -7,8 +7,10 @@ mod auth;
 mod body;
 mod change;
 mod deploy_body;
+mod deployment;
 mod document;
 mod edge;
+mod edit;
 mod error;
 mod health;
 mod job;
@@ -19,6 +21,7 @@ mod pod;
 mod server;
 mod step;
 mod tag;
+mod user_service;
 
 pub use document::document;
 pub use edge::EdgeSettings;

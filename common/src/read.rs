@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::name::{ContainerName, OrderId, RegionCode, Revision};
+use crate::sealed::{PublicKey, Sealed};
 
 /// The version of the read's form.
 pub const READ_VERSION: u32 = 1;
@@ -40,6 +41,8 @@ pub enum Query {
     Log(LogQuery),
     /// The pod's state: the answer is a [`Status`].
     Status(StatusQuery),
+    /// Sealed values of the order, sealed to another key: the answer is a list of [`Sealed`] in JSON.
+    Reseal(ResealQuery),
 }
 
 impl Query {
@@ -48,6 +51,7 @@ impl Query {
         match self {
             Self::Log(_) => "log",
             Self::Status(_) => "status",
+            Self::Reseal(_) => "reseal",
         }
     }
 }
@@ -74,6 +78,16 @@ pub struct LogQuery {
 pub struct StatusQuery {
     /// The order's newest accepted revision: tells a fresh pod from one that is about to be replaced.
     pub revision: Revision,
+}
+
+/// Asks for sealed values, readable by who asks: a customer's environment, when its customer wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResealQuery {
+    /// Whom to seal them to.
+    pub key: PublicKey,
+    /// Values that were sealed to the region.
+    pub values: Vec<Sealed>,
 }
 
 /// The pod's state as Kubernetes prints it: nothing renamed, nothing dropped (`wire.md` §3).

@@ -120,6 +120,11 @@ impl fmt::Debug for Sealed {
 pub struct KeyRing(Vec<crypto_box::SecretKey>);
 
 impl KeyRing {
+    /// A ring of one new key, for as long as a question takes.
+    pub fn generate() -> Self {
+        Self(vec![crypto_box::SecretKey::generate(&mut OsRng)])
+    }
+
     /// Reads private keys, each 32 bytes in hex; the first is the one to announce.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 mod guide;
 
 mod deploy;
+mod edit;
 mod image;
 mod job;
 mod limits;
@@ -16,6 +17,7 @@ mod refusals;
 mod secrets;
 mod status;
 mod steps;
+mod user_service;
 
 mod lifecycle;
 mod outage;

@@ -7,7 +7,7 @@ use e2e::test::test;
 use serde_json::Value;
 
 /// Every operation, and a test that calls it and looks at its success.
-const EXERCISED: [(&str, &str, &str); 16] = [
+const EXERCISED: [(&str, &str, &str); 25] = [
     ("list_regions", "guide.rs", "query_valid_regions"),
     ("check_image", "guide.rs", "check_if_image_exist"),
     ("check_ports", "guide.rs", "host_port_occupation_validation"),
@@ -20,6 +20,15 @@ const EXERCISED: [(&str, &str, &str); 16] = [
     ("create_order", "order.rs", "an_order_of_a_chosen_id_is_made_once"),
     ("list_orders", "order.rs", "orders_are_listed_newest_first_in_pages_and_filtered"),
     ("get_order_details", "order.rs", "an_operator_sees_an_order_with_its_revisions_jobs_and_ports_but_no_secret"),
+    ("get_user_service", "user_service.rs", "a_user_service_tells_where_the_order_stands"),
+    ("set_order_description", "user_service.rs", "a_customer_describes_and_labels_an_order"),
+    ("set_order_label", "user_service.rs", "a_customer_describes_and_labels_an_order"),
+    ("create_deployment", "edit.rs", "a_deployment_is_made_and_shown_without_the_registrys_password"),
+    ("update_deployment", "edit.rs", "the_current_body_can_be_deployed_as_it_is"),
+    ("get_deployment_info", "edit.rs", "the_current_body_can_be_deployed_as_it_is"),
+    ("update_pod", "edit.rs", "environment_and_config_of_named_containers_are_replaced_as_a_new_revision"),
+    ("update_pod_images", "edit.rs", "an_image_goes_to_the_container_with_its_repository_on_the_same_port"),
+    ("get_pod_configmap", "edit.rs", "environment_and_config_of_named_containers_are_replaced_as_a_new_revision"),
     ("restart_pod", "steps.rs", "a_restart_replaces_the_pod_and_not_the_revision"),
     ("stop_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("start_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
@@ -35,6 +44,8 @@ fn source(file: &str) -> &'static str {
         "order.rs" => include_str!("order.rs"),
         "deploy.rs" => include_str!("deploy.rs"),
         "steps.rs" => include_str!("steps.rs"),
+        "edit.rs" => include_str!("edit.rs"),
+        "user_service.rs" => include_str!("user_service.rs"),
         _ => "",
     }
 }

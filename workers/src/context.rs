@@ -1,5 +1,6 @@
 //! All that an operation may touch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::name::RegionCode;
@@ -15,7 +16,7 @@ pub struct Context {
     /// Whose pods these are.
     pub region: RegionCode,
     /// What opens the region's sealed values.
-    pub keys: KeyRing,
+    pub keys: Arc<KeyRing>,
     /// What all pods have in common.
     pub pods: PodSettings,
     /// How long a job waits for what the cluster does.

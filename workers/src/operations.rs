@@ -6,6 +6,7 @@ mod delete;
 mod leftovers;
 mod log;
 mod overtaken;
+mod reseal;
 mod rollout;
 mod status;
 mod write;
@@ -166,6 +167,7 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
     match &read.query {
         Query::Log(log) => log.run(context, &read.order).await,
         Query::Status(status) => status.run(context, &read.order).await,
+        Query::Reseal(reseal) => reseal.run(context, &read.order).await,
     }
 }
 

@@ -77,7 +77,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let fences = Fences { namespace: settings.cluster.namespace.clone(), worker: worker.clone() };
     let context = Arc::new(Context {
         region: settings.region.clone(),
-        keys: settings.keys,
+        keys: Arc::new(settings.keys),
         pods: settings.pods,
         rollout_timeout: settings.work.rollout_timeout,
         cluster,

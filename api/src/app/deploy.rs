@@ -97,22 +97,29 @@ impl App {
         }
     }
 
-    /// The pod with its secrets sealed to its region, computed where it holds up no other request. A pod that would not
-    /// fit into a message is refused.
+    /// The pod with its secrets sealed to its region.
     async fn seal(&self, pod: PodRequest, order: &Order, region: &RegionCode) -> Result<Pod, AppError> {
         let key = self.bus.regions.public_key(region).ok_or_else(|| AppError::region_unavailable(region))?;
         let purchase = order.purchase.clone();
-        let sealed = tokio::task::spawn_blocking(move || {
-            let pod = pod.seal(&purchase, &key)?;
-            let bytes = serde_json::to_vec(&pod).map_or(usize::MAX, |printed| printed.len());
-            Ok::<_, SealError>((pod, bytes))
-        });
-        let (pod, bytes) = sealed.await.map_err(AppError::internal)?.map_err(AppError::internal)?;
-        if bytes > MAX_POD_BYTES {
-            let message =
-                format!("the pod must have at most {MAX_POD_BYTES} bytes once its secrets are sealed; shorten it");
-            return Err(AppError::new(Reason::PayloadTooLarge, message));
-        }
+        let pod = sealing(move || pod.seal(&purchase, &key)).await?;
+        check_size(&pod)?;
         Ok(pod)
     }
+}
+
+/// Computes what has secrets to seal where it holds up no other request.
+pub(super) async fn sealing<T: Send + 'static>(
+    compute: impl FnOnce() -> Result<T, SealError> + Send + 'static,
+) -> Result<T, AppError> {
+    tokio::task::spawn_blocking(compute).await.map_err(AppError::internal)?.map_err(AppError::internal)
+}
+
+/// Refuses a pod that would not fit into a message.
+pub(super) fn check_size(pod: &Pod) -> Result<(), AppError> {
+    let bytes = serde_json::to_vec(pod).map_or(usize::MAX, |printed| printed.len());
+    if bytes <= MAX_POD_BYTES {
+        return Ok(());
+    }
+    let message = format!("the pod must have at most {MAX_POD_BYTES} bytes once its secrets are sealed; shorten it");
+    Err(AppError::new(Reason::PayloadTooLarge, message))
 }

@@ -119,6 +119,16 @@ impl<'a> Field<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
+    /// The value as an object whose members have names of the customer's own, each with its place.
+    pub fn members(&self, problems: &mut Problems) -> Option<Vec<(&'a str, Self)>> {
+        let Some(fields) = self.value.as_object() else { return self.wrong("must be an object", problems) };
+        let member = |(name, value): (&'a String, &'a Value)| {
+            let shown: String = name.chars().take(64).collect();
+            (name.as_str(), Self { value, path: format!("{}.{shown}", self.path) })
+        };
+        Some(fields.iter().map(member).collect())
+    }
+
     /// The value as an object.
     pub fn object(&self, problems: &mut Problems) -> Option<Object<'a>> {
         let Some(fields) = self.value.as_object() else { return self.wrong("must be an object", problems) };

@@ -3,6 +3,8 @@
 
 mod container;
 
+pub(super) use container::{MAX_VARIABLES, read_login};
+
 use std::collections::BTreeSet;
 
 use common::name::RegionCode;
@@ -182,14 +184,18 @@ fn check_together(containers: &[Option<ContainerRequest>], purchase: &Purchase, 
     if ports > usize::try_from(units.get()).unwrap_or(usize::MAX) {
         problems.add("containers", format!("must have at most {} ports together, one for each unit", units.get()));
     }
-    if secrets > MAX_SECRETS {
-        let problem = format!("must have at most {MAX_SECRETS} variables and registry logins together");
-        problems.add("containers", problem);
-    }
+    check_secrets(secrets, "containers", problems);
     let all_read = containers.iter().all(Option::is_some);
     let mounted = containers.iter().flatten().any(|container| container.mount_path.is_some());
     if purchase.storage == Storage::Persistent && all_read && !mounted {
         problems.add("containers", "must have a mountPath in at least one container: the order keeps a volume");
+    }
+}
+
+/// Notes that a pod would have too many values to seal.
+pub(super) fn check_secrets(count: usize, field: &str, problems: &mut Problems) {
+    if count > MAX_SECRETS {
+        problems.add(field, format!("must have at most {MAX_SECRETS} variables and registry logins together"));
     }
 }
 

@@ -6,6 +6,7 @@ use common::name::{RegionCode, Revision};
 use common::read::{AnswerKind, LogQuery, Query, READ_VERSION, Read, StatusQuery};
 
 use super::App;
+use super::change::not_deployed;
 use super::error::AppError;
 use crate::bus::ReadError;
 use crate::store::orders::Order;
@@ -29,7 +30,7 @@ impl App {
         self.ask(order, region, Query::Status(StatusQuery { revision })).await
     }
 
-    async fn ask(&self, order: &Order, region: &RegionCode, query: Query) -> Result<Bytes, AppError> {
+    pub(super) async fn ask(&self, order: &Order, region: &RegionCode, query: Query) -> Result<Bytes, AppError> {
         if !self.bus.regions.is_live(region) {
             return Err(AppError::region_unavailable(region));
         }
@@ -51,9 +52,8 @@ impl App {
     }
 }
 
-/// Where the order's pod is, and its newest accepted revision.
+/// Where the order's pod is, and the newest revision that may still come true, or that once was accepted.
 fn deployed(order: &Order) -> Result<(&RegionCode, Revision), AppError> {
-    order.purchase.region.as_ref().zip(order.last_revision).ok_or_else(|| {
-        AppError::new(Reason::NotDeployed, "nothing has been deployed for this order; deploy something first")
-    })
+    let revision = order.target.as_ref().map(|target| target.revision).or(order.last_revision);
+    order.purchase.region.as_ref().zip(revision).ok_or_else(not_deployed)
 }

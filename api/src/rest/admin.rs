@@ -163,7 +163,7 @@ struct Orders {
 struct Details {
     /// The order.
     order: OrderBody,
-    /// Where it stands in its life: `ServicePending`, `ServiceRunning`, `ServiceDone`, `ServiceAbort`.
+    /// Where it stands in its life: `ServicePending`, `ServiceRunning`, `ServiceStop`, `ServiceDone`, `ServiceAbort`.
     service_status: String,
     /// The operator who made it.
     made_by: String,
@@ -273,7 +273,7 @@ impl AdminApi {
         token: OperatorToken,
         /// Only of this region.
         region: Query<Option<String>>,
-        /// Only in this state: `ServicePending`, `ServiceRunning`, `ServiceDone`, `ServiceAbort`.
+        /// Only in this state: `ServicePending`, `ServiceRunning`, `ServiceStop`, `ServiceDone`, `ServiceAbort`.
         status: Query<Option<String>>,
         /// Only with exactly this e-mail address.
         email: Query<Option<String>>,

@@ -33,39 +33,39 @@ impl Statuses for OrderFailures {
 #[oai(rename = "Order", rename_all = "camelCase", example)]
 pub(super) struct OrderBody {
     /// When it was made, in unix seconds.
-    created_at: i64,
+    pub(super) created_at: i64,
     /// When it last changed, in unix seconds.
-    updated_at: i64,
+    pub(super) updated_at: i64,
     /// How long it runs, in hours.
-    duration: u32,
+    pub(super) duration: u32,
     /// When its paid time ends (RFC 3339); empty until it is activated by its first successful deploy.
-    service_expired_date: String,
+    pub(super) service_expired_date: String,
     /// What was to be paid.
-    amount: u64,
+    pub(super) amount: u64,
     /// What was paid.
-    amount_paid: u64,
+    pub(super) amount_paid: u64,
     /// The purchased service's id.
     #[oai(rename = "serviceID")]
-    service_id: String,
+    pub(super) service_id: String,
     /// The purchased service.
-    service: String,
+    pub(super) service: String,
     /// The service's category.
     #[oai(rename = "serviceCategoryID")]
-    service_category_id: String,
+    pub(super) service_category_id: String,
     /// The merchant's name.
-    provider: String,
+    pub(super) provider: String,
     /// The consumer's wallet.
-    address: String,
+    pub(super) address: String,
     /// The merchant's wallet.
-    recipient: String,
+    pub(super) recipient: String,
     /// The order's id.
-    id: String,
+    pub(super) id: String,
     /// What was bought.
-    service_options: ServiceOptions,
+    pub(super) service_options: ServiceOptions,
     /// The order's status: `OrderFiled` once paid, `OrderAbort` when its operator has ended it.
-    status: String,
+    pub(super) status: String,
     /// The public key that made the order.
-    public_key: String,
+    pub(super) public_key: String,
 }
 
 /// What was bought.

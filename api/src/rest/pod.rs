@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 
 use super::auth::OrderSecret;
 use super::body::{Body, Raw};
-use super::change::{Change, ChangeFailures, DeployResponse};
+use super::change::{ChangeFailures, DeployResponse};
 use super::deploy_body::DeployBody;
+use super::deployment::{Given, deploy};
 use super::error::{Answer, Statuses};
 use super::param::{HeaderLines, Loose, flag, number, parsed};
 use super::tag::Tag;
@@ -106,10 +107,7 @@ impl PodApi {
         prefer: HeaderLines,
         body: Body<DeployBody>,
     ) -> Answer<DeployResponse, ChangeFailures> {
-        let change = Change::begin(&app, &secret, &key).await?;
-        let body = body.json()?;
-        let request = change.request(&app, &body, &prefer, until.0.as_deref())?;
-        Ok(DeployResponse::of(&app.deploy(change.order, change.earlier, request).await?))
+        deploy(&app, Given { secret, until: until.0.as_deref(), key, prefer, body }).await
     }
 
     /// Query pod log

@@ -89,12 +89,16 @@ pub struct Order {
     pub deployed: Option<StoredTarget>,
     /// The name of the operator who made it.
     pub made_by: String,
+    /// What its customer says of it.
+    pub description: String,
+    /// The label that its customer gave it.
+    pub customized_label: String,
 }
 
 /// The columns of [`order`], in its order.
 const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
      o.address, o.recipient, o.provider, o.service, o.service_id, o.service_category_id, o.public_key, o.created_at, \
-     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.target, o.deployed, o.made_by, \
+     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.target, o.deployed, o.made_by, o.description, o.customized_label, \
      coalesce(o.ends_at <= now(), false) as is_over";
 
 /// Reads an order out of a row that has [`COLUMNS`].
@@ -144,6 +148,8 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         target: target("target")?,
         deployed: target("deployed")?,
         made_by: row.try_get("made_by")?,
+        description: row.try_get("description")?,
+        customized_label: row.try_get("customized_label")?,
     })
 }
 
@@ -347,6 +353,24 @@ impl Store {
         ];
         let rows = self.rows(&sql, &values).await?;
         Ok(Page::cut(rows.iter().map(order).collect::<Result<_, _>>()?, limit))
+    }
+
+    /// Sets what a customer says of an order. False = it has ended.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn set_description(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
+        let sql = "update orders set description = $2, updated_at = now() where id = $1 and aborted_at is null";
+        Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
+    }
+
+    /// Sets the label that a customer gives an order. False = it has ended.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn set_label(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
+        let sql = "update orders set customized_label = $2, updated_at = now() where id = $1 and aborted_at is null";
+        Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
     }
 
     /// Ends an order that never ran anywhere. None = it has ended, or has a region by now.

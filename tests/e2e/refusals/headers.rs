@@ -12,9 +12,18 @@ use serde_json::json;
 const UNAUTHORIZED: &str = "the secret, or the operator's token, is missing or not valid";
 
 /// Calls that an order's secret opens.
-const WITH_SECRET: [(&str, &str); 9] = [
+const WITH_SECRET: [(&str, &str); 18] = [
     ("GET", "/k8s/order"),
     ("POST", "/k8s/deploy"),
+    ("GET", "/k8s/userService"),
+    ("POST", "/k8s/deployment"),
+    ("POST", "/k8s/deployment/update"),
+    ("GET", "/k8s/deployment/info"),
+    ("POST", "/k8s/deployment/metadata/annotation"),
+    ("POST", "/k8s/deployment/metadata/label"),
+    ("PUT", "/k8s/pod/update"),
+    ("GET", "/k8s/pod/configmap"),
+    ("PATCH", "/k8s/pod/images"),
     ("POST", "/k8s/pod/restart"),
     ("POST", "/k8s/pod/stop"),
     ("POST", "/k8s/pod/start"),
@@ -70,7 +79,7 @@ pub(super) fn count() -> usize {
 
 fn request(client: &Client, method: &str, path: &str) -> Result<e2e::http::Request> {
     let method: Method = method.parse()?;
-    let changes = method == Method::POST;
+    let changes = method != Method::GET;
     let request = client.request(method, path);
     Ok(if changes { request.json(&json!({})) } else { request })
 }

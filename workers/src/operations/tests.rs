@@ -48,7 +48,7 @@ fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context 
     mirrors.deployments.show(stopped.collect());
     Context {
         region: "ausrine".parse().unwrap(),
-        keys: keys(),
+        keys: Arc::new(keys()),
         pods: PodSettings {
             termination_grace_seconds: 10,
             progress_deadline_seconds: 60,

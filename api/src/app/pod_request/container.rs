@@ -10,7 +10,7 @@ use super::{ContainerRequest, chooses_ports};
 use crate::store::orders::Purchase;
 
 /// The most environment variables of one container.
-const MAX_VARIABLES: usize = 256;
+pub(in crate::app) const MAX_VARIABLES: usize = 256;
 /// The most words of a command or of arguments.
 const MAX_WORDS: usize = 256;
 /// The longest user name or password, in characters.
@@ -29,7 +29,8 @@ pub(super) fn read_logins(body: &mut Object<'_>, containers: Option<usize>, prob
     Some(items.iter().map(|item| read_login(item, problems)).collect())
 }
 
-fn read_login(field: &Field<'_>, problems: &mut Problems) -> Option<(String, SecretString)> {
+/// Reads a registry login; none = both texts are empty or absent, or a problem was noted.
+pub(in crate::app) fn read_login(field: &Field<'_>, problems: &mut Problems) -> Option<(String, SecretString)> {
     let mut login = field.object(problems)?;
     let username = login.optional_text("username").map(|field| field.short_text(MAX_LOGIN, problems));
     let password = login.optional_text("password").map(|field| field.short_text(MAX_LOGIN, problems));
