@@ -12,6 +12,7 @@ mod error;
 mod health;
 mod job;
 mod lookup;
+mod monitor;
 mod order;
 mod param;
 mod pod;

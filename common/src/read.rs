@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::name::{ContainerName, OrderId, RegionCode, Revision};
+use crate::usage::UsageQuery;
 
 /// The version of the read's form.
 pub const READ_VERSION: u32 = 1;
@@ -40,6 +41,8 @@ pub enum Query {
     Log(LogQuery),
     /// The pod's state: the answer is a [`Status`].
     Status(StatusQuery),
+    /// What the pod uses: the answer is a [`Usage`](crate::usage::Usage).
+    Usage(UsageQuery),
 }
 
 impl Query {
@@ -48,6 +51,7 @@ impl Query {
         match self {
             Self::Log(_) => "log",
             Self::Status(_) => "status",
+            Self::Usage(_) => "usage",
         }
     }
 }

@@ -8,6 +8,7 @@ mod log;
 mod overtaken;
 mod rollout;
 mod status;
+mod usage;
 mod write;
 
 use std::sync::Arc;
@@ -159,6 +160,7 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
     match &read.query {
         Query::Log(log) => log.run(context, &read.order).await,
         Query::Status(status) => status.run(context, &read.order).await,
+        Query::Usage(usage) => usage.run(context, &read.order).await,
     }
 }
 
