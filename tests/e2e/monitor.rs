@@ -52,7 +52,7 @@ fn what_a_pod_uses_is_told_for_each_of_its_containers() -> Result<()> {
     test(async |t| {
         let order = t.order(&OrderOptions::units(2)).await?;
         order.running(&pod("ausrine", &[busy("busy"), idle("idle")])).await?;
-        let usage = until("a busy container's CPU is seen", Duration::from_secs(60), async || {
+        let usage = until("a busy container's CPU is seen", Duration::from_mins(1), async || {
             let usage = monitor(&order, "?allTypes=True&allContainers=True").await?;
             Ok((usage["cpu"]["busy"]["value"].as_f64() > Some(0.1)).then_some(usage))
         })
@@ -106,9 +106,7 @@ fn what_a_pod_sends_is_told_in_bits_per_second() -> Result<()> {
         let order = t.order(&OrderOptions::units(1)).await?;
         let port = host_port();
         order.running(&pod("ausrine", &[web("web", port)])).await?;
-        let before = monitor(&order, "").await?;
-        assert!(before["networkUpload"]["value"].is_u64(), "the first answer tells rates: {before}");
-        until("pages that are fetched are seen in the figures", Duration::from_secs(60), async || {
+        until("pages that are fetched are seen in the figures", Duration::from_mins(1), async || {
             for _ in 0..20 {
                 page(&t.stack.node_address, port).await?;
             }
