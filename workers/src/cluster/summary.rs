@@ -68,7 +68,7 @@ struct ContainerStats {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CpuStats {
-    usage_nano_cores: Option<u32>,
+    usage_nano_cores: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -159,7 +159,7 @@ fn usage(stats: PodStats) -> PodUsage {
     let container = |stats: ContainerStats| {
         let nano_cores = stats.cpu.and_then(|cpu| cpu.usage_nano_cores);
         let usage = ContainerUsage {
-            cores: nano_cores.map(|nano| f64::from(nano) / 1e9),
+            cores: nano_cores.map(|nano| nano / 1e9),
             memory: stats.memory.and_then(|memory| memory.working_set_bytes),
         };
         (stats.name, usage)
@@ -229,10 +229,13 @@ mod tests {
             assert_eq!(summary.usage("vkube-a", "p"), PodUsage::default(), "{case}");
             assert!(!summary.wants_another("vkube-a", "p"), "{case}");
         }
-        let container = json!([{ "name": "web", "cpu": {}, "memory": null }]);
+        let container = json!([{ "name": "web", "cpu": {}, "memory": null },
+            { "name": "large", "cpu": { "usageNanoCores": 64_000_000_000_u64 } }]);
         let pod = json!({ "podRef": { "namespace": "vkube-a", "name": "p" }, "containers": container });
         let summary = Summary::default().next(json!({ "pods": [pod] }).to_string().as_bytes(), at(0.0)).unwrap();
-        assert_eq!(summary.usage("vkube-a", "p").containers["web"], ContainerUsage::default());
+        let containers = summary.usage("vkube-a", "p").containers;
+        assert_eq!(containers["web"], ContainerUsage::default());
+        assert_eq!(containers["large"], ContainerUsage { cores: Some(64.0), memory: None });
         assert!(Summary::default().next(b"{\"pods\": null}", at(0.0)).is_ok());
         assert!(Summary::default().next(b"<html>", at(0.0)).is_err());
     }

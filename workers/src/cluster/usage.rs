@@ -43,3 +43,37 @@ impl Cluster {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// A way to a cluster whose apiserver answers every request so, where no kubelet may be asked.
+    fn cluster(status: u16, body: &'static str) -> Cluster {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            assert_eq!(request.uri().path(), "/apis/metrics.k8s.io/v1beta1/namespaces/vkube-a/pods/p");
+            Ok::<_, std::io::Error>(
+                Response::builder().status(status).body(Body::from(body.as_bytes().to_vec())).unwrap(),
+            )
+        });
+        Cluster::new(kube::Client::new(service, "default"))
+    }
+
+    #[tokio::test]
+    async fn without_a_kubelet_the_metrics_api_tells_what_it_knows() {
+        let web = ContainerUsage { cores: Some(0.25), memory: Some(4 << 20) };
+        let known = PodUsage { containers: [("web".to_owned(), web)].into(), ..PodUsage::default() };
+        for (case, status, body, expected) in [
+            ("it knows", 200, r#"{"containers":[{"name":"web","usage":{"cpu":"250m","memory":"4Mi"}}]}"#, known),
+            ("not there", 404, "404 page not found", PodUsage::default()),
+            ("away", 503, r#"{"kind":"Status","code":503,"reason":"ServiceUnavailable"}"#, PodUsage::default()),
+            ("something else", 200, "[]", PodUsage::default()),
+        ] {
+            let usage = cluster(status, body).usage(IpAddr::from([10, 0, 0, 2]), "vkube-a", "p").await;
+            assert_eq!(usage, expected, "{case}");
+        }
+    }
+}
