@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,7 +62,10 @@ pub(super) struct Kubelets {
 
 /// One of them.
 struct Node {
+    address: IpAddr,
     client: kube::Client,
+    /// Whether it did not tell when it was last asked.
+    silent: AtomicBool,
     last: tokio::sync::Mutex<Last>,
 }
 
@@ -69,7 +73,6 @@ struct Node {
 #[derive(Default)]
 struct Last {
     asked: Option<Instant>,
-    answered: bool,
     summary: Summary,
 }
 
@@ -113,35 +116,42 @@ impl Kubelets {
         let url = http::Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
         let mut config = self.config.clone();
         config.cluster_url = url.map_err(KubeletError::Request)?;
-        let node = Arc::new(Node::new(kube::Client::try_from(config).map_err(KubeletError::Kube)?));
-        if nodes.len() < MAX_NODES {
-            nodes.insert(address, (Arc::clone(&node), now));
+        let node = Arc::new(Node::new(address, kube::Client::try_from(config).map_err(KubeletError::Kube)?));
+        let longest_unused = nodes.iter().min_by_key(|(_, (_, used))| *used).map(|(address, _)| *address);
+        if let Some(address) = longest_unused.filter(|_| nodes.len() >= MAX_NODES) {
+            nodes.remove(&address);
         }
+        nodes.insert(address, (Arc::clone(&node), now));
         Ok(node)
     }
 }
 
 impl Node {
-    fn new(client: kube::Client) -> Self {
-        Self { client, last: tokio::sync::Mutex::default() }
+    fn new(address: IpAddr, client: kube::Client) -> Self {
+        Self { address, client, silent: AtomicBool::new(false), last: tokio::sync::Mutex::default() }
     }
 
     async fn usage(&self, token_file: &Path, namespace: &str, pod: &str) -> Option<PodUsage> {
         let arrived = Instant::now();
-        // Whoever comes meanwhile waits here, and finds the answer that this one has fetched.
-        let mut last = self.last.lock().await;
+        // Whoever comes while it is asked waits, and finds the answer there; but for one that is silent one waiting is
+        // enough, as who waits holds one of the worker's few places for reads.
+        let mut last = match self.last.try_lock() {
+            Ok(last) => last,
+            Err(_) if self.silent.load(Ordering::Relaxed) => return None,
+            Err(_) => self.last.lock().await,
+        };
         if last.asked.is_none_or(|asked| asked + FRESH <= arrived) {
             self.ask(token_file, &mut last).await;
         }
         if let Some(asked) = last.asked
-            && last.answered
+            && !self.silent.load(Ordering::Relaxed)
             && last.summary.wants_another(namespace, pod)
             && asked < arrived + APART
         {
             sleep_until(asked + APART).await;
             self.ask(token_file, &mut last).await;
         }
-        last.answered.then(|| last.summary.usage(namespace, pod))
+        (!self.silent.load(Ordering::Relaxed)).then(|| last.summary.usage(namespace, pod))
     }
 
     async fn ask(&self, token_file: &Path, last: &mut Last) {
@@ -149,10 +159,13 @@ impl Node {
         let now = Instant::now();
         let next = answer.and_then(|answer| last.summary.next(&answer, now).map_err(KubeletError::Answer));
         last.asked = Some(now);
-        last.answered = next.is_ok();
+        self.silent.store(next.is_err(), Ordering::Relaxed);
         match next {
             Ok(summary) => last.summary = summary,
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "use of pods is not told"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(address = %self.address, error, "use of pods is not told");
+            }
         }
     }
 
@@ -175,7 +188,7 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     use futures::future::join_all;
     use http::Response;
@@ -210,7 +223,7 @@ mod tests {
                     Ok::<_, std::io::Error>(Response::builder().status(status).body(body).unwrap())
                 }
             });
-            Self { asked, node: Node::new(kube::Client::new(service, "default")), token }
+            Self { asked, node: Node::new([10, 0, 0, 2].into(), kube::Client::new(service, "default")), token }
         }
 
         async fn usage(&self) -> Option<PodUsage> {
@@ -246,15 +259,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_kubelet_that_does_not_tell_is_left_alone_for_a_few_seconds() {
-        for (case, status, took, asked) in
-            [("refuses", 401, Duration::ZERO, 1), ("hangs", 200, Duration::from_mins(1), 1)]
-        {
+        for (case, status, took) in [("refuses", 401, Duration::ZERO), ("hangs", 200, Duration::from_mins(1))] {
             let kubelet = Kubelet::new(case, status, took);
             assert!(join_all((0..100).map(|_| kubelet.usage())).await.iter().all(Option::is_none), "{case}");
-            assert_eq!(kubelet.asked(), asked, "{case}");
+            assert_eq!(kubelet.asked(), 1, "{case}");
             tokio::time::sleep(FRESH).await;
-            assert_eq!(kubelet.usage().await, None, "{case}");
-            assert_eq!(kubelet.asked(), asked + 1, "{case}");
+            let begun = Instant::now();
+            let waited = join_all((0..100).map(async |_| (kubelet.usage().await, begun.elapsed()))).await;
+            assert!(waited.iter().all(|(usage, _)| usage.is_none()), "{case}");
+            let long = waited.iter().filter(|(_, took)| *took >= ASK_TIMEOUT).count();
+            assert!(long <= 1, "{case}: {long} have waited for it");
+            assert_eq!(kubelet.asked(), 2, "{case}");
         }
     }
 
