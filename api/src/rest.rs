@@ -15,6 +15,7 @@ mod error;
 mod health;
 mod job;
 mod lookup;
+mod monitor;
 mod order;
 mod param;
 mod pod;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::name::{ContainerName, OrderId, RegionCode, Revision};
 use crate::sealed::{PublicKey, Sealed};
+use crate::usage::UsageQuery;
 
 /// The version of the read's form.
 pub const READ_VERSION: u32 = 1;
@@ -43,6 +44,8 @@ pub enum Query {
     Status(StatusQuery),
     /// Sealed values of the order, sealed to another key: the answer is a list of [`Sealed`] in JSON.
     Reseal(ResealQuery),
+    /// What the pod uses: the answer is a [`Usage`](crate::usage::Usage).
+    Usage(UsageQuery),
 }
 
 impl Query {
@@ -52,6 +55,7 @@ impl Query {
             Self::Log(_) => "log",
             Self::Status(_) => "status",
             Self::Reseal(_) => "reseal",
+            Self::Usage(_) => "usage",
         }
     }
 }

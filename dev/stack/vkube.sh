@@ -3,6 +3,7 @@
 
 API_URL=http://127.0.0.1:$API_PORT
 OPERATOR_TOKEN_FILE=$STACK_HOME/vkube/operator-token
+KUBELET_TOKEN_FILE=$STACK_HOME/vkube/kubelet-token
 # The cluster that the worker acts on: the stack's own, or the one that dev/up was given.
 WORKER_KUBECONFIG_FILE=$STACK_HOME/vkube/cluster
 
@@ -69,6 +70,8 @@ worker_ports() { printf '%s\n' "$WORKER_HEALTH_PORT"; }
 worker_prepare() {
   mkdir -p "$STACK_HOME/vkube"
   keep_secret "$STACK_HOME/vkube/seal-key"
+  (umask 077 && kubelet_stats_token "$(worker_kubeconfig)" >"$KUBELET_TOKEN_FILE.new") || exit
+  mv "$KUBELET_TOKEN_FILE.new" "$KUBELET_TOKEN_FILE"
 }
 worker_settings() {
   # On the stack's own cluster the worker shares the machine with its only node.
@@ -80,6 +83,7 @@ VKUBE_NATS_URL=$NATS_ADDRESS
 VKUBE_HEALTH_LISTEN=127.0.0.1:$WORKER_HEALTH_PORT
 VKUBE_KUBE_KUBECONFIG=$(worker_kubeconfig)
 VKUBE_KUBE_NAMESPACE=vkube-system
+VKUBE_KUBELET_TOKEN_FILE=$KUBELET_TOKEN_FILE
 VKUBE_SEAL_PRIVATE_KEY_FILES=$STACK_HOME/vkube/seal-key
 VKUBE_PORTS_SCAN_HOST=$scan_host
 VKUBE_LOG_FORMAT=json

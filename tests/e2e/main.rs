@@ -10,6 +10,7 @@ mod image;
 mod job;
 mod limits;
 mod log;
+mod monitor;
 mod objects;
 mod order;
 mod ports;

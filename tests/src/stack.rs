@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use common::name::RegionCode;
 use common::settings::{Reader, Setting};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 const REGION: Setting = Setting::without_default("VKUBE_E2E_REGION", "The label `region` of the cluster's node.");
 const DATABASE_URL: Setting = Setting::without_default("VKUBE_E2E_DATABASE_URL", "PostgreSQL, as its superuser.");
@@ -128,6 +129,12 @@ impl Stack {
         let problem = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{} {arguments:?}: {text} {problem}", self.control.display());
         Ok(text)
+    }
+
+    /// A token that may ask the kubelet what its pods use, and nothing else.
+    pub async fn kubelet_token(&self) -> Result<&'static str> {
+        static TOKEN: OnceCell<String> = OnceCell::const_new();
+        Ok(TOKEN.get_or_try_init(|| self.control(&["kubelet-token"])).await?)
     }
 
     /// The program that the stack's NATS server runs: each system of the tests starts one of its own.

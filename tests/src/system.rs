@@ -70,6 +70,7 @@ impl System {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("secret-key"), key())?;
         std::fs::write(folder.join("seal-key"), key())?;
+        std::fs::write(folder.join("kubelet-token"), stack.kubelet_token().await?)?;
         Ok(Self {
             name: name.to_owned(),
             region: region.clone(),
@@ -164,6 +165,7 @@ impl System {
             ("VKUBE_HEALTH_LISTEN", format!("127.0.0.1:{port}")),
             ("VKUBE_KUBE_KUBECONFIG", self.stack.kubeconfig.display().to_string()),
             ("VKUBE_KUBE_NAMESPACE", "vkube-system".to_owned()),
+            ("VKUBE_KUBELET_TOKEN_FILE", self.file("kubelet-token")),
             ("VKUBE_SEAL_PRIVATE_KEY_FILES", self.file("seal-key")),
             ("VKUBE_PORTS_RANDOM_RANGE", "27000-27999".to_owned()),
             ("VKUBE_PORTS_SCAN_HOST", "true".to_owned()),

@@ -5,11 +5,15 @@ mod call;
 pub mod classify;
 mod deployments;
 pub mod fence;
+mod kubelet;
 mod logs;
+mod metrics;
 mod mirror;
 mod nodes;
 mod object;
 mod pods;
+mod summary;
+mod usage;
 
 pub use call::{Cluster, ClusterError, ConnectError, Expect};
 pub use deployments::DeploymentSeen;
@@ -18,6 +22,7 @@ pub use mirror::{Mirror, Seen};
 pub use nodes::{Facts, NodeSeen};
 pub use object::Object;
 pub use pods::{ContainerSeen, PodSeen, Terminated, Waiting};
+pub use usage::{ContainerUsage, PodUsage};
 
 /// What the worker follows all the time: a status costs no request, and a change is seen when it happens.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ mod overtaken;
 mod reseal;
 mod rollout;
 mod status;
+mod usage;
 mod write;
 
 use std::sync::Arc;
@@ -168,6 +169,7 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
         Query::Log(log) => log.run(context, &read.order).await,
         Query::Status(status) => status.run(context, &read.order).await,
         Query::Reseal(reseal) => reseal.run(context, &read.order).await,
+        Query::Usage(usage) => usage.run(context, &read.order).await,
     }
 }
 

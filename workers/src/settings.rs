@@ -1,6 +1,10 @@
 //! What an operator tells a worker: one table of variables and flags, read into final types, every wrong one named at
 //! once.
 
+mod kubelet;
+
+pub use kubelet::KubeletSettings;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,6 +131,8 @@ pub struct ClusterSettings {
     pub kubeconfig: Option<PathBuf>,
     /// The worker's own namespace.
     pub namespace: String,
+    /// How figures of use are asked for.
+    pub kubelet: KubeletSettings,
 }
 
 /// How much is done at once, and how long it may take.
@@ -191,7 +197,7 @@ impl Settings {
             RUNTIME_CLASS,
             EGRESS_DENY,
         ];
-        own.into_iter().chain(TelemetrySettings::ALL).collect()
+        own.into_iter().chain(KubeletSettings::ALL).chain(TelemetrySettings::ALL).collect()
     }
 
     /// The one setting that the health check needs.
@@ -213,13 +219,14 @@ impl Settings {
         let health_listen = read.required(&HEALTH_LISTEN);
         let kubeconfig = read.optional(&KUBECONFIG);
         let namespace = read.required(&NAMESPACE);
+        let kubelet = KubeletSettings::read(&mut read);
         let keys = read.required_with(&SEAL_PRIVATE_KEY_FILES, read_keys);
         let work = read_work(&mut read);
         let ports = read_ports(&mut read);
         let pods = read_pods(&mut read, work.map(|work| work.rollout_timeout));
         let telemetry = TelemetrySettings::read(&mut read);
         let all = (|| {
-            let cluster = ClusterSettings { kubeconfig, namespace: namespace? };
+            let cluster = ClusterSettings { kubeconfig, namespace: namespace?, kubelet: kubelet? };
             let nats = NatsSettings { servers: servers?, credentials_file };
             let (health_listen, work, ports, pods) = (health_listen?, work?, ports?, pods?);
             let settings = Self { region: region?, nats, health_listen, cluster, keys: keys?, work, ports, pods };
@@ -323,6 +330,8 @@ mod tests {
         let given = given(&[
             ("VKUBE_REGION", "Not A Code"),
             ("VKUBE_NATS_URL", "nats://anna:hunter2@[oops"),
+            ("VKUBE_KUBELET_TOKEN_FILE", "/nowhere/token"),
+            ("VKUBE_KUBELET_PORT", "0"),
             ("VKUBE_SEAL_PRIVATE_KEY_FILES", "/nowhere/key"),
             ("VKUBE_JOB_CONCURRENCY", "0"),
             ("VKUBE_PORTS_DENY", "9-8"),
@@ -333,6 +342,8 @@ mod tests {
         for (name, _) in [
             ("VKUBE_REGION", ""),
             ("VKUBE_NATS_URL", ""),
+            ("VKUBE_KUBELET_TOKEN_FILE", ""),
+            ("VKUBE_KUBELET_PORT", ""),
             ("VKUBE_SEAL_PRIVATE_KEY_FILES", ""),
             ("VKUBE_JOB_CONCURRENCY", ""),
             ("VKUBE_PORTS_DENY", ""),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use common::failure::{Failure, Reason};
 use common::name::{RegionCode, Revision};
 use common::read::{AnswerKind, LogQuery, Query, READ_VERSION, Read, StatusQuery};
+use common::usage::UsageQuery;
 
 use super::App;
 use super::change::not_deployed;
@@ -28,6 +29,15 @@ impl App {
     pub async fn status(&self, order: &Order) -> Result<Bytes, AppError> {
         let (region, revision) = deployed(order)?;
         self.ask(order, region, Query::Status(StatusQuery { revision })).await
+    }
+
+    /// What the order's pod uses: a [`common::usage::Usage`] in JSON.
+    ///
+    /// # Errors
+    /// As [`App::log`].
+    pub async fn usage(&self, order: &Order, query: UsageQuery) -> Result<Bytes, AppError> {
+        let (region, _) = deployed(order)?;
+        self.ask(order, region, Query::Usage(query)).await
     }
 
     pub(super) async fn ask(&self, order: &Order, region: &RegionCode, query: Query) -> Result<Bytes, AppError> {

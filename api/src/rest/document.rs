@@ -3,11 +3,12 @@
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
-use super::{GUIDE, PREFIX, admin, deployment, edit, job, step, user_service};
+use super::{GUIDE, PREFIX, admin, deployment, edit, job, monitor, step, user_service};
 
 /// Every call, as the document describes them.
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
-    let order = (user_service::UserServiceApi, deployment::DeploymentApi, edit::EditApi, step::StepApi);
+    let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, monitor::MonitorApi);
+    let order = (user_service::UserServiceApi, pod);
     OpenApiService::new((GUIDE, order, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
         .description(
             "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \

@@ -93,7 +93,8 @@ pub(super) fn parsed<T, E: std::fmt::Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
     problems: &mut Problems,
 ) -> Option<T> {
-    let text = given.filter(|text| !text.is_empty())?;
+    // By name: `Type` has an `is_empty` too, which is nearer here and means something else.
+    let text = given.filter(|text| !str::is_empty(text))?;
     parse(text).map_err(|error| problems.add(name, error)).ok()
 }
 
@@ -239,6 +240,17 @@ mod tests {
             let given = Loose { text: text.to_owned(), documented: PhantomData };
             let value = flag("previous", Some(&given), &mut problems);
             assert_eq!(problems.is_empty().then_some(value), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_empty_is_not_given() {
+        for (given, expected, problem) in
+            [(None, None, false), (Some(""), None, false), (Some("7"), Some(7), false), (Some("x"), None, true)]
+        {
+            let mut problems = Problems::default();
+            let read = parsed("after", given, str::parse::<u8>, &mut problems);
+            assert_eq!((read, !problems.is_empty()), (expected, problem), "{given:?}");
         }
     }
 

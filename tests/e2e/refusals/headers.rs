@@ -12,7 +12,7 @@ use serde_json::json;
 const UNAUTHORIZED: &str = "the secret, or the operator's token, is missing or not valid";
 
 /// Calls that an order's secret opens.
-const WITH_SECRET: [(&str, &str); 18] = [
+const WITH_SECRET: &[(&str, &str)] = &[
     ("GET", "/k8s/order"),
     ("POST", "/k8s/deploy"),
     ("GET", "/k8s/userService"),
@@ -34,7 +34,7 @@ const WITH_SECRET: [(&str, &str); 18] = [
 ];
 
 /// Calls that an operator's token opens.
-const WITH_TOKEN: [(&str, &str); 4] = [
+const WITH_TOKEN: &[(&str, &str)] = &[
     ("POST", "/admin/orders"),
     ("GET", "/admin/orders"),
     ("GET", "/admin/orders/some-order"),
@@ -88,7 +88,7 @@ fn request(client: &Client, method: &str, path: &str) -> Result<e2e::http::Reque
 fn without_a_secret_that_opens_an_order_everything_is_answered_in_the_same_way() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for (method, path) in WITH_SECRET {
+        for &(method, path) in WITH_SECRET {
             for secret in [None].into_iter().chain(SECRETS.map(Some)) {
                 let request = request(&client, method, path)?;
                 let request = if let Some(secret) = secret { request.secret(secret) } else { request };
@@ -107,7 +107,7 @@ fn without_a_secret_that_opens_an_order_everything_is_answered_in_the_same_way()
 fn without_an_operators_token_nothing_of_the_operators_side_is_answered() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for (method, path) in WITH_TOKEN {
+        for &(method, path) in WITH_TOKEN {
             for token in [None].into_iter().chain(TOKENS.map(Some)) {
                 let request = request(&client, method, path)?;
                 let request = if let Some(token) = token { request.header("authorization", token) } else { request };

@@ -59,6 +59,8 @@ pub(super) fn rows() -> Vec<Row> {
         query("/k8s/pod/log?container=Web", &[("container", NAME)]),
         query("/k8s/pod/log?container=a%00b", &[("container", NAME)]),
         query("/k8s/pod/log?tailLines=x&previous=x", &[("tailLines", LINES), ("previous", FLAG)]),
+        query("/monitor?allTypes=1&allContainers=all", &[("allTypes", FLAG), ("allContainers", FLAG)]),
+        query("/monitor?containers=web&containers=Web", &[("containers", NAME)]),
         query("/jobs?limit=0", &[("limit", LIMIT)]),
         query("/jobs?limit=201", &[("limit", LIMIT)]),
         query("/jobs?limit=-1", &[("limit", LIMIT)]),

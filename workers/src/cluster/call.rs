@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::Object;
 use super::classify::{Disposition, disposition};
+use super::kubelet::Kubelets;
 use crate::kubernetes::{FIELD_MANAGER, Kind, Manifest};
 use crate::settings::ClusterSettings;
 
@@ -111,6 +112,8 @@ pub enum Expect {
 pub struct Cluster {
     client: kube::Client,
     slots: Semaphore,
+    /// None = figures of use come from the metrics API alone.
+    pub(super) kubelets: Option<Kubelets>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -135,12 +138,14 @@ impl Cluster {
         config.connect_timeout = Some(Duration::from_secs(5));
         let agent = http::HeaderValue::from_static(concat!("vkube-worker/", env!("CARGO_PKG_VERSION")));
         config.headers.push((http::header::USER_AGENT, agent));
-        Ok(Self::new(kube::Client::try_from(config).map_err(ConnectError::Client)?))
+        let kubelets = Kubelets::of(&settings.kubelet, &config);
+        let client = kube::Client::try_from(config).map_err(ConnectError::Client)?;
+        Ok(Self { kubelets, ..Self::new(client) })
     }
 
     /// A way through this client.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, slots: Semaphore::new(IN_FLIGHT) }
+        Self { client, slots: Semaphore::new(IN_FLIGHT), kubelets: None }
     }
 
     pub(super) fn client(&self) -> kube::Client {
@@ -171,7 +176,8 @@ impl Cluster {
         }
     }
 
-    async fn call_once(
+    /// One request and its answer.
+    pub(super) async fn call_once(
         &self,
         what: &str,
         limit: Duration,
