@@ -68,6 +68,6 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<(
         Command::Ports(ports) => ports.run(context).await,
         Command::Regions(regions) => regions.run(context).await,
         Command::Image(image) => image.run(context).await,
-        Command::Completions(completions) => completions.run(context),
+        Command::Completions(completions) => completions.run(context.out),
     }
 }

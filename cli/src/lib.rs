@@ -16,7 +16,7 @@ pub mod error;
 mod table;
 mod text;
 
-use args::Cli;
+use args::{Cli, Command};
 use client::Client;
 use commands::Context;
 use error::Error;
@@ -26,6 +26,9 @@ use error::Error;
 /// # Errors
 /// Whatever kept the command from doing what was asked; [`Error::exit_code`] tells it to programs.
 pub async fn run(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Error> {
+    if let Command::Completions(completions) = cli.command {
+        return completions.run(out);
+    }
     let client = Client::new(&cli.connection)?;
     if let Some(warning) = client.warning() {
         text::note(notes, warning);

@@ -1,9 +1,10 @@
 //! `vkube completions`: what a shell needs to complete commands and flags.
 
+use std::io::Write;
+
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::Context;
 use crate::args::Cli;
 use crate::error::Error;
 
@@ -15,10 +16,10 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self, context: &mut Context<'_>) -> Result<(), Error> {
+    pub(crate) fn run(self, out: &mut dyn Write) -> Result<(), Error> {
         // Into memory first: the generator panics when its output is closed.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "vkube", &mut script);
-        context.out.write_all(&script).map_err(Error::Output)
+        out.write_all(&script).map_err(Error::Output)
     }
 }
