@@ -4,6 +4,7 @@
 
 mod guide;
 
+mod cli;
 mod deploy;
 mod image;
 mod job;
