@@ -16,8 +16,6 @@ use crate::error::{Error, Refusal};
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 /// The longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long the API itself waits for a region unless it is asked for another time.
-const USUAL_WAIT: Duration = Duration::from_secs(20);
 
 /// Speaks to the API at one URL.
 #[derive(Debug)]
@@ -82,7 +80,7 @@ impl Client {
         if let Some((name, value)) = self.credentials.header(caller)? {
             headers.insert(name, value);
         }
-        Ok(Call { method, url, headers, body: None, wait: USUAL_WAIT })
+        Ok(Call { method, url, headers, body: None, wait: Duration::ZERO })
     }
 
     /// Begins a GET.
@@ -161,7 +159,7 @@ impl Call {
         Self { body: Some(body), ..self }
     }
 
-    /// With another time that the API may take for its region.
+    /// With a time that the API may take for its region.
     #[must_use]
     pub(crate) fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }

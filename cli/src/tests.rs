@@ -52,6 +52,20 @@ async fn an_api_that_is_not_there_is_told_without_the_secret() {
 }
 
 #[tokio::test]
+async fn an_api_that_says_nothing_is_waited_for_as_long_as_was_asked() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for line in ["regions --timeout 1", "deploy --secret x -f /dev/null --timeout 1 --wait 1"] {
+        let line = line.replace("/dev/null", concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/openapi.json"));
+        let ended = run(&url, &line).await;
+        assert_eq!(ended.code(), 3, "{line}");
+        let told = ended.outcome.unwrap_err().explain();
+        assert!(told.contains(" s; --timeout waits longer"), "{told}");
+        assert_eq!(ended.notes.contains("repeats the change safely"), line.starts_with("deploy"), "{}", ended.notes);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_on_an_open_line_is_warned_of() {
     for (url, line, warned) in [
         ("http://vkube.invalid", "regions --timeout 1 --secret x", true),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::{HeaderName, HeaderValue};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Context;
 use super::jobs;
@@ -13,15 +13,19 @@ use crate::client::{Answer, Call};
 use crate::error::Error;
 use crate::retry;
 
+/// How long the API waits unless it is asked for another time.
+const USUAL_WAIT: Duration = Duration::from_secs(20);
 /// The longest that the API waits in one call.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// The pause before the next call, should the API not wait at all.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How long to wait for the end of a change.
+/// How long to wait for the end of a change, and under which key it may be sent again.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Waiting {
+pub(crate) struct Changing {
     /// How long to wait for the job's end, in seconds; 20 unless given
     #[arg(long, value_name = "SECONDS", conflicts_with = "no_wait", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     wait: Option<u64>,
@@ -29,37 +33,10 @@ pub(crate) struct Waiting {
     /// Do not wait for the job's end (exit code 4)
     #[arg(id = "no_wait", long = "async")]
     no_wait: bool,
-}
-
-/// How long to wait, and under which key the change may be sent again.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Changing {
-    #[command(flatten)]
-    waiting: Waiting,
 
     /// The same key with the same change is the same job, for 24 hours; a new one unless given
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-}
-
-impl Waiting {
-    /// The call with the wait that is left of what was asked.
-    pub(crate) fn prefer(&self, call: Call, left: Option<Duration>) -> Call {
-        if self.no_wait {
-            return call.header(PREFER, HeaderValue::from_static("respond-async"));
-        }
-        let Some(left) = left.or(self.wait()) else { return call };
-        // In whole seconds, and not one too few.
-        let seconds = left.min(LONGEST_WAIT).as_millis().div_ceil(1000);
-        match HeaderValue::try_from(format!("wait={seconds}")) {
-            Ok(value) => call.header(PREFER, value).wait(left.min(LONGEST_WAIT)),
-            Err(_) => call,
-        }
-    }
-
-    fn wait(&self) -> Option<Duration> {
-        self.wait.map(Duration::from_secs)
-    }
 }
 
 impl Changing {
@@ -68,21 +45,36 @@ impl Changing {
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let value = HeaderValue::from_str(&key)
             .map_err(|_| Error::Usage("--idempotency-key must have visible ASCII characters only".to_owned()))?;
-        let call = call.header(IDEMPOTENCY_KEY, value);
+        let call = prefer(call, self.no_wait).header(IDEMPOTENCY_KEY, value);
         let begun = Instant::now();
-        let left = || self.waiting.wait().map(|wait| wait.saturating_sub(begun.elapsed()));
+        let left = || self.wait.map(|wait| Duration::from_secs(wait).saturating_sub(begun.elapsed()));
         loop {
-            let answer = repeated(context, || self.waiting.prefer(call.clone(), left())).await;
-            if let Err(error @ (Error::Unreachable { .. } | Error::TimedOut { .. })) = &answer {
-                let what = "the change may have been accepted";
-                context.note(&format!("{what}: --idempotency-key {key} repeats it safely ({error})"));
+            let answer = repeated(context, || waiting(call.clone(), left())).await;
+            if answer.as_ref().is_err_and(|error| error.exit_code() == 3) {
+                context.note(&format!("--idempotency-key {key} repeats the change safely: it may have been accepted"));
             }
             let answer = answer?;
             // The same key again is the same job: the next call goes on waiting for it.
             if !jobs::is_accepted(&answer) || left().is_none_or(|left| left.is_zero()) {
                 return Ok(answer);
             }
+            sleep(ASK_AGAIN).await;
         }
+    }
+}
+
+/// A change that the API waits for, or answers at once.
+pub(crate) fn prefer(call: Call, no_wait: bool) -> Call {
+    if no_wait { call.header(PREFER, HeaderValue::from_static("respond-async")) } else { call.wait(USUAL_WAIT) }
+}
+
+/// A call that waits for what is left of the time asked for.
+fn waiting(call: Call, left: Option<Duration>) -> Call {
+    let Some(left) = left.map(|left| left.min(LONGEST_WAIT)) else { return call };
+    // In whole seconds, and not one too few.
+    match HeaderValue::try_from(format!("wait={}", left.as_millis().div_ceil(1000))) {
+        Ok(value) => call.header(PREFER, value).wait(left),
+        Err(_) => call,
     }
 }
 
@@ -96,7 +88,7 @@ async fn repeated(context: &mut Context<'_>, call: impl Fn() -> Call) -> Result<
         };
         let Some(pause) = retry::pause(tries, &error) else { return Err(error) };
         context.note(&format!("{error}; trying again in {} s", pause.as_secs_f64()));
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
         tries += 1;
     }
 }

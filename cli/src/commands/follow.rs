@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Response;
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Context;
 use crate::client::Call;
@@ -34,7 +34,7 @@ enum End {
 #[derive(Debug, Default)]
 struct Position {
     last_id: Option<String>,
-    /// Connections in a row that brought no event.
+    /// Connections in a row that broke soon and brought no line.
     failures: u32,
 }
 
@@ -45,10 +45,17 @@ pub(crate) async fn run(call: Call, context: &mut Context<'_>) -> Result<(), Err
     // What is wrong with the first call is told at once.
     let mut opened: Result<Response, Error> = Ok(context.client.open(&call).await?);
     loop {
+        let begun = Instant::now();
         let why = match opened {
             Ok(response) => match print(response, &call, &mut position, context).await? {
                 End::Final => return Ok(()),
-                End::Broken(why) => why,
+                End::Broken(why) => {
+                    // A silent log is no failure.
+                    if begun.elapsed() > SILENCE {
+                        position.failures = 0;
+                    }
+                    why
+                }
             },
             Err(error) if error.is_passing() || matches!(error, Error::TimedOut { .. }) => {
                 if position.failures >= MOST_FAILURES {
@@ -62,7 +69,7 @@ pub(crate) async fn run(call: Call, context: &mut Context<'_>) -> Result<(), Err
             return Err(call.strange("its stream breaks again and again"));
         }
         context.note(&format!("{why}; connecting again"));
-        tokio::time::sleep(backoff(position.failures)).await;
+        sleep(backoff(position.failures)).await;
         position.failures += 1;
         opened = context.client.open(&position.resume(&call)?).await;
     }
@@ -96,6 +103,9 @@ impl Position {
     /// Prints one event, and remembers it once that is done.
     fn take(&mut self, event: Event, context: &mut Context<'_>) -> Result<Option<End>, Error> {
         let Event { id, kind, data } = event;
+        if kind != "end" {
+            self.failures = 0;
+        }
         let end = match kind.as_str() {
             "message" => {
                 line(id.as_deref(), &data, context).map_err(Error::Output)?;
@@ -118,7 +128,6 @@ impl Position {
             // What is not known yet says nothing about lines.
             _ => None,
         };
-        self.failures = 0;
         self.last_id = id.or(self.last_id.take());
         Ok(end)
     }

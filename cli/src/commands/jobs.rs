@@ -164,9 +164,9 @@ pub(crate) fn is_accepted(answer: &Answer) -> bool {
 pub(crate) fn ended(job: &Value) -> Result<(), Error> {
     let (id, state) = (cell(job, "/id"), cell(job, "/state"));
     match state.as_str() {
-        "Failed" | "Superseded" | "Cancelled" => Err(Error::Ended { id, state }),
+        "Succeeded" => Ok(()),
         "Queued" | "Running" => Err(Error::Accepted { id }),
-        _ => Ok(()),
+        _ => Err(Error::Ended { id, state }),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::change::Waiting;
+use super::change;
 use super::jobs::{self, Paging};
 use crate::args::id;
 use crate::client::Answer;
@@ -61,8 +61,9 @@ pub(crate) enum Orders {
         /// Why, for the log
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        #[command(flatten)]
-        waiting: Waiting,
+        /// Do not wait for the job's end (exit code 4)
+        #[arg(id = "no_wait", long = "async")]
+        no_wait: bool,
     },
     /// Give an order a new secret, shown this once
     Secret {
@@ -92,7 +93,7 @@ impl Orders {
                 let answer = post(&id, "extend", &json!({ "hours": hours }), context).await?;
                 context.show(&answer, |answer, out| print(answer.get("order").unwrap_or(answer), out))
             }
-            Self::Abort { id, reason, waiting } => abort(&id, &reason, &waiting, context).await,
+            Self::Abort { id, reason, no_wait } => abort(&id, &reason, no_wait, context).await,
             Self::Secret { id, overlap } => {
                 let body = overlap.map_or_else(|| json!({}), |overlap| json!({ "overlapSeconds": overlap }));
                 let answer = post(&id, "secret", &body, context).await?;
@@ -131,10 +132,10 @@ async fn list_orders(
     }
 }
 
-async fn abort(id: &str, reason: &str, waiting: &Waiting, context: &mut Context<'_>) -> Result<(), Error> {
+async fn abort(id: &str, reason: &str, no_wait: bool, context: &mut Context<'_>) -> Result<(), Error> {
     let body = json!({ "reason": reason });
     let call = context.client.post(Caller::Operator, &["admin", "orders", id, "abort"], &body)?;
-    let answer = context.client.send(&waiting.prefer(call, None)).await?;
+    let answer = context.client.send(&change::prefer(call, no_wait)).await?;
     let job = answer.value.get("job").filter(|job| !job.is_null()).cloned();
     context.show(&answer, |_, out| match &job {
         Some(job) => jobs::print(job, out),
