@@ -53,7 +53,7 @@ impl<const N: usize> Table<N> {
 }
 
 /// Prints names and values, one pair a line; those without a value are left out.
-pub(crate) fn fields<const N: usize>(out: &mut dyn Write, pairs: [(&str, String); N]) -> io::Result<()> {
+pub(crate) fn fields<'a>(out: &mut dyn Write, pairs: impl IntoIterator<Item = (&'a str, String)>) -> io::Result<()> {
     let mut table = Table::<2>::bare();
     for (name, value) in pairs.into_iter().filter(|(_, value)| !matches!(value.as_str(), "" | "-")) {
         table.row([name.to_owned(), value]);

@@ -18,6 +18,33 @@ fn the_command_line_is_well_formed() {
 }
 
 #[test]
+fn every_command_and_flag_is_in_the_documentation() {
+    fn look(command: &clap::Command, path: &str) {
+        let document = include_str!("../../docs/CLI.md");
+        let all: Vec<_> = command.get_subcommands().collect();
+        if all.is_empty() {
+            assert!(document.contains(&format!("`{path}")), "{path}");
+        }
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(document.contains(&format!("--{flag}")), "{path} --{flag}");
+        }
+        for inner in all {
+            look(inner, &format!("{path} {}", inner.get_name()));
+        }
+    }
+    look(&Cli::command(), "vkube");
+}
+
+#[test]
+fn exit_codes_are_the_same_everywhere() {
+    let help = Cli::command().render_help().to_string();
+    for code in [0, 1, 2, 3, 4, 5, 130] {
+        assert!(help.contains(&format!("{code:>5}  ")), "--help tells nothing of {code}");
+        assert!(include_str!("../../docs/CLI.md").contains(&format!("\n| {code} | ")), "{code}");
+    }
+}
+
+#[test]
 fn a_debug_print_of_the_command_line_shows_no_secret() {
     let line = ["vkube", "status", "--secret", "hunter2", "--operator-token", "hunter3"];
     let printed = format!("{:?}", Cli::try_parse_from(line).unwrap());

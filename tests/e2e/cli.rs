@@ -66,7 +66,13 @@ fn an_order_goes_its_whole_way_by_commands() -> Result<()> {
         let listed = operator.done("orders list --email a@example.com --all").await?;
         assert!(listed.contains(&id), "{listed}");
         let shown = operator.done(&format!("orders show {id}")).await?;
-        assert!(shown.contains("HOST PORT") && shown.contains(&job) && !shown.contains(&secret), "{shown}");
+        assert!(
+            field(&shown, "In service") == Some("ServiceRunning")
+                && shown.contains("HOST PORT")
+                && shown.contains(&job)
+                && !shown.contains(&secret),
+            "{shown}"
+        );
 
         let aborted = operator.done(&format!("orders abort {id} --reason paid-back")).await?;
         assert_eq!(field(&aborted, "State"), Some("Succeeded"), "{aborted}");

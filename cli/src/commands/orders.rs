@@ -166,37 +166,40 @@ fn status(order: &Value) -> String {
 
 /// Prints an order for people.
 pub(crate) fn print(order: &Value, out: &mut dyn Write) -> io::Result<()> {
+    fields(out, pairs(order))
+}
+
+/// What people want to know of an order.
+fn pairs(order: &Value) -> Vec<(&'static str, String)> {
     let cell = |pointer: &str| cell(order, pointer);
     let time = |pointer: &str| order.pointer(pointer).map(time).unwrap_or_default();
-    fields(
-        out,
-        [
-            ("Order", cell("/id")),
-            ("Status", status(order)),
-            ("Resources", cell("/serviceOptions/resourceUnit")),
-            ("Ports", cell("/serviceOptions/portSpecification")),
-            ("Storage", cell("/serviceOptions/persistStorage")),
-            ("Region", cell("/serviceOptions/region")),
-            ("Hours", cell("/duration")),
-            ("Created", time("/createdAt")),
-            ("Activated", time("/serviceActivateTS")),
-            ("Warned", time("/warnAt")),
-            ("Ends", time("/endAt")),
-            ("Deleted", time("/deleteAt")),
-            ("Expires", time("/serviceExpiredDate")),
-            ("Amount", cell("/amount")),
-            ("Email", cell("/email")),
-            ("Service", cell("/service")),
-            ("Provider", cell("/provider")),
-            ("Description", cell("/description")),
-            ("Label", cell("/customizedLabel")),
-        ],
-    )
+    vec![
+        ("Order", cell("/id")),
+        ("Status", status(order)),
+        ("Resources", cell("/serviceOptions/resourceUnit")),
+        ("Ports", cell("/serviceOptions/portSpecification")),
+        ("Storage", cell("/serviceOptions/persistStorage")),
+        ("Region", cell("/serviceOptions/region")),
+        ("Hours", cell("/duration")),
+        ("Created", time("/createdAt")),
+        ("Activated", time("/serviceActivateTS")),
+        ("Warned", time("/warnAt")),
+        ("Ends", time("/endAt")),
+        ("Deleted", time("/deleteAt")),
+        ("Expires", time("/serviceExpiredDate")),
+        ("Amount", cell("/amount")),
+        ("Email", cell("/email")),
+        ("Service", cell("/service")),
+        ("Provider", cell("/provider")),
+        ("Description", cell("/description")),
+        ("Label", cell("/customizedLabel")),
+    ]
 }
 
 fn print_details(details: &Value, out: &mut dyn Write) -> io::Result<()> {
-    print(details.get("order").unwrap_or(details), out)?;
-    fields(out, [("Service status", cell(details, "/serviceStatus")), ("Made by", cell(details, "/madeBy"))])?;
+    let mut known = pairs(details.get("order").unwrap_or(details));
+    known.extend([("In service", cell(details, "/serviceStatus")), ("Made by", cell(details, "/madeBy"))]);
+    fields(out, known)?;
     let ports = list(details, "/ports");
     if !ports.is_empty() {
         writeln!(out)?;

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::print;
+use super::pairs;
 use crate::args::id;
 use crate::commands::Context;
 use crate::credentials::Caller;
@@ -74,8 +74,9 @@ impl Create {
         let answer = context.client.send(&call).await?;
         let secret = cell(&answer.value, "/secret");
         context.show(&answer, |answer, out| {
-            print(answer.get("order").unwrap_or(answer), out)?;
-            fields(out, [("Secret", secret.clone())])
+            let mut known = pairs(answer.get("order").unwrap_or(answer));
+            known.push(("Secret", secret.clone()));
+            fields(out, known)
         })?;
         context.note(if secret.is_empty() {
             "the order was there already; its secret is not shown again (vkube orders secret makes a new one)"
