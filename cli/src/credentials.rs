@@ -83,16 +83,15 @@ pub(crate) fn hidden(what: &str, text: &str) -> Result<HeaderValue, Error> {
 /// A secret from a file, or with `-` from the standard input; white space around it does not count.
 pub(crate) fn read_secret(file: &Path) -> Result<SecretString, Error> {
     let bytes = read_file(file, MAX_BYTES)?;
-    let text = str::from_utf8(&bytes).map_err(|_| Error::Usage(format!("{} holds no text", file.display())))?.trim();
+    let text = str::from_utf8(&bytes).map_err(|_| Error::Usage(format!("{} holds no text", name(file))))?.trim();
     if text.is_empty() {
-        return Err(Error::Usage(format!("{} is empty", file.display())));
+        return Err(Error::Usage(format!("{} is empty", name(file))));
     }
     Ok(SecretString::from(text))
 }
 
 /// The bytes of a file, or with `-` of the standard input; more than `most` are refused.
 pub(crate) fn read_file(file: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let name = file.display();
     let source: Result<Box<dyn Read>, _> = if file.as_os_str() == "-" {
         Ok(Box::new(std::io::stdin()))
     } else {
@@ -101,9 +100,14 @@ pub(crate) fn read_file(file: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     source
         .and_then(|source| source.take(most + 1).read_to_end(&mut bytes))
-        .map_err(|source| Error::Input { name: name.to_string(), source })?;
+        .map_err(|source| Error::Input { name: name(file), source })?;
     if bytes.len() as u64 > most {
-        return Err(Error::Usage(format!("{name} has more than {most} bytes")));
+        return Err(Error::Usage(format!("{} has more than {most} bytes", name(file))));
     }
     Ok(bytes)
+}
+
+/// What a file is called in messages.
+pub(crate) fn name(file: &Path) -> String {
+    if file.as_os_str() == "-" { "the standard input".to_owned() } else { file.display().to_string() }
 }

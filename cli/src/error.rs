@@ -30,12 +30,15 @@ pub enum Error {
     /// A file cannot be read.
     #[error("{name} cannot be read")]
     Input {
-        /// The file, or `-`.
+        /// The file.
         name: String,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// This machine does not let HTTPS be spoken, for want of certificate authorities perhaps.
+    #[error("HTTPS cannot be set up; are ca-certificates installed?")]
+    Setup(#[source] reqwest::Error),
     /// The API answered with a failure.
     #[error("{}", .0.message)]
     Refused(Box<Refusal>),
@@ -135,7 +138,7 @@ impl Error {
         match self {
             Self::Refused(refusal) if refusal.ends_job() => 5,
             Self::Refused(refusal) if refusal.status.is_client_error() => 1,
-            Self::Usage(_) | Self::Input { .. } | Self::Output(_) => 2,
+            Self::Usage(_) | Self::Input { .. } | Self::Setup(_) | Self::Output(_) => 2,
             Self::Refused(_)
             | Self::Unreachable { .. }
             | Self::TimedOut { .. }
@@ -158,6 +161,7 @@ impl Error {
             Self::Unreachable { .. } => true,
             Self::Usage(_)
             | Self::Input { .. }
+            | Self::Setup(_)
             | Self::TimedOut { .. }
             | Self::Strange { .. }
             | Self::Unknown(_)

@@ -1,5 +1,6 @@
 //! The command `vkube`: an order's whole way by commands, exit codes, and what a shell expects of a program.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use e2e::until::until;
 use e2e::vkube::Vkube;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use std::os::unix::process::ExitStatusExt as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 /// The command for the system that tests share.
@@ -171,6 +171,23 @@ fn a_repeated_key_is_one_job() -> Result<()> {
         assert_eq!(owner.run_with(line, &body).await?.is(0)?.out, first.out);
         owner.run_with("deploy -f - --json", &body).await?.is(0)?;
         assert_eq!(owner.json("jobs").await?["jobs"].as_array().map(Vec::len), Some(2));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_deploy_goes_on_when_the_api_is_back() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system("back", 1, 1).await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        let owner = Vkube::new(&system.apis[0].url).secret(&order.secret);
+        let body = pod("back", &[idle("idle")]).to_string();
+        system.apis[0].process.kill().await?;
+        let (deployed, started) = tokio::join!(owner.run_with("deploy -f -", &body), system.apis[0].start_again());
+        started?;
+        let deployed = deployed?.is(0)?;
+        assert!(deployed.notes.contains("trying again in 0.5 s"), "{}", deployed.notes);
+        assert_eq!(owner.json("jobs").await?["jobs"].as_array().map(Vec::len), Some(1));
         Ok(())
     })
 }

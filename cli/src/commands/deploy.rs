@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Context;
 use super::change::Changing;
 use super::jobs;
-use crate::credentials::{Caller, read_file};
+use crate::credentials::{Caller, name, read_file};
 use crate::error::Error;
 use crate::table::{Table, cell, fields, list};
 
@@ -42,7 +42,7 @@ impl Deploy {
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<(), Error> {
         let body = read_file(&self.file, MAX_BODY)?;
         serde_json::from_slice::<serde::de::IgnoredAny>(&body)
-            .map_err(|error| Error::Usage(format!("{} holds no JSON: {error}", self.file.display())))?;
+            .map_err(|error| Error::Usage(format!("{} holds no JSON: {error}", name(&self.file))))?;
         let call = context.client.call(Method::POST, Caller::Owner, &["k8s", "deploy"])?.body(body);
         let call = call.query("until", (self.until == Until::Available).then_some("available"));
         let answer = self.changing.send(call, context).await?;
