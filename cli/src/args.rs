@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::commands::{completions, deploy, image, jobs, logs, orders, pod, ports, regions, status};
+use crate::commands::{change, completions, deploy, image, jobs, logs, orders, ports, regions, status};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -77,11 +77,11 @@ pub(crate) enum Command {
     /// Show the order that the secret opens
     Info,
     /// Restart the pod's containers
-    Restart(pod::Change),
+    Restart(change::Changing),
     /// Stop the pod; its ports, volume and configuration are kept
-    Stop(pod::Change),
+    Stop(change::Changing),
     /// Start a stopped pod
-    Start(pod::Change),
+    Start(change::Changing),
     /// Print or follow a container's log
     Logs(logs::Logs),
     /// List, show, watch and cancel the order's jobs

@@ -9,16 +9,14 @@ use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::text;
 
-mod change;
+pub(crate) mod change;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 mod follow;
 pub(crate) mod image;
-mod info;
 pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod orders;
-pub(crate) mod pod;
 pub(crate) mod ports;
 pub(crate) mod regions;
 pub(crate) mod status;
@@ -59,7 +57,7 @@ pub(crate) async fn run(command: Command, context: &mut Context<'_>) -> Result<(
         Command::Orders(orders) => orders.run(context).await,
         Command::Deploy(deploy) => deploy.run(context).await,
         Command::Status(status) => status.run(context).await,
-        Command::Info => info::run(context).await,
+        Command::Info => orders::info(context).await,
         Command::Restart(change) => change.run("restart", context).await,
         Command::Stop(change) => change.run("stop", context).await,
         Command::Start(change) => change.run("start", context).await,

@@ -1,15 +1,19 @@
 //! What all changes of a pod have in common (`wire.md` §6): one idempotency key however often the call is sent, and waiting
-//! for the job's end for as long as was asked.
+//! for the job's end for as long as was asked. And those that are nothing else: `vkube restart`, `stop` and `start`.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::StatusCode;
 use reqwest::header::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Context;
 use super::jobs;
 use crate::client::{Answer, Call};
+use crate::credentials::Caller;
 use crate::error::Error;
 use crate::retry;
 
@@ -40,6 +44,13 @@ pub(crate) struct Changing {
 }
 
 impl Changing {
+    /// Runs a change that needs no more than its name.
+    pub(crate) async fn run(self, verb: &str, context: &mut Context<'_>) -> Result<(), Error> {
+        let call = context.client.post(Caller::Owner, &["k8s", "pod", verb], &json!({}))?;
+        let answer = self.send(call, context).await?;
+        show(&answer, context, |_, out| writeln!(out, "{verb}: done"))
+    }
+
     /// Sends a change until its job has ended, or the time that was asked for is over: then the answer is the job (202).
     pub(crate) async fn send(&self, call: Call, context: &mut Context<'_>) -> Result<Answer, Error> {
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -55,12 +66,30 @@ impl Changing {
             }
             let answer = answer?;
             // The same key again is the same job: the next call goes on waiting for it.
-            if !jobs::is_accepted(&answer) || left().is_none_or(|left| left.is_zero()) {
+            if !is_accepted(&answer) || left().is_none_or(|left| left.is_zero()) {
                 return Ok(answer);
             }
             sleep(ASK_AGAIN).await;
         }
     }
+}
+
+/// Shows what came of a change: its end, or the job that has not ended.
+pub(crate) fn show(
+    answer: &Answer,
+    context: &mut Context<'_>,
+    print: impl FnOnce(&Value, &mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    if !is_accepted(answer) {
+        return context.show(answer, print);
+    }
+    context.show(answer, jobs::print)?;
+    jobs::ended(&answer.value)
+}
+
+/// Whether the job is accepted and runs on.
+fn is_accepted(answer: &Answer) -> bool {
+    answer.status == StatusCode::ACCEPTED
 }
 
 /// A change that the API waits for, or answers at once.

@@ -8,8 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::Context;
-use super::change::Changing;
-use super::jobs;
+use super::change::{self, Changing};
 use crate::credentials::{Caller, name, read_file};
 use crate::error::Error;
 use crate::table::{Table, cell, fields, list};
@@ -46,11 +45,7 @@ impl Deploy {
         let call = context.client.call(Method::POST, Caller::Owner, &["k8s", "deploy"])?.body(body);
         let call = call.query("until", (self.until == Until::Available).then_some("available"));
         let answer = self.changing.send(call, context).await?;
-        if jobs::is_accepted(&answer) {
-            context.show(&answer, jobs::print)?;
-            return jobs::ended(&answer.value);
-        }
-        context.show(&answer, print)
+        change::show(&answer, context, print)
     }
 }
 

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -153,11 +152,6 @@ async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<()
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
-}
-
-/// Whether an answer says that the job is accepted and runs on.
-pub(crate) fn is_accepted(answer: &Answer) -> bool {
-    answer.status == StatusCode::ACCEPTED
 }
 
 /// What a job's state means for the command that made it.

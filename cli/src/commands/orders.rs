@@ -1,4 +1,4 @@
-//! `vkube orders`: what an operator does with orders (`wire.md` §7).
+//! `vkube orders`: what an operator does with orders (`wire.md` §7); and `vkube info`, which shows one to its owner.
 
 use std::io::{self, Write};
 
@@ -101,6 +101,13 @@ impl Orders {
             }
         }
     }
+}
+
+/// Shows the order that the secret opens.
+pub(crate) async fn info(context: &mut Context<'_>) -> Result<(), Error> {
+    let call = context.client.get(Caller::Owner, &["k8s", "userService"])?;
+    let answer = context.client.send(&call).await?;
+    context.show(&answer, print)
 }
 
 /// A change of an order. It is sent once: who asks again after a broken connection should look first.
