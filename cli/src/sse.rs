@@ -1,5 +1,4 @@
-//! Reads `text/event-stream` from chunks that end anywhere. As the API writes no blank after a colon (`wire.md` §5.1),
-//! one that is there belongs to the log line, and is kept: a line's own indentation is not lost.
+//! Reads `text/event-stream` from chunks that end anywhere, as the HTML standard says, but for the data: they are bytes.
 
 /// The longest line, in bytes; the API splits log lines long before.
 const MAX_LINE: usize = 1024 * 1024;
@@ -61,6 +60,7 @@ impl Reader {
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, rest) = line.split_at(colon);
         let value = rest.strip_prefix(b":").unwrap_or(rest);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
             b"data" => match &mut self.data {
                 Some(data) if data.len() + value.len() >= MAX_EVENT => return Err(TooLong),
@@ -95,7 +95,8 @@ mod tests {
             ("no name", "data:one\n\n", vec![event(None, "message", "one")]),
             ("an empty line of a log", "data:\n\n", vec![event(None, "message", "")]),
             ("only the word", "data\n\n", vec![event(None, "message", "")]),
-            ("indentation", "data:  one: two\n\n", vec![event(None, "message", "  one: two")]),
+            ("a blank after the colon", "data: one\n\n", vec![event(None, "message", "one")]),
+            ("indentation", "data:   one: two\n\n", vec![event(None, "message", "  one: two")]),
             (
                 "CRLF",
                 "id:1\r\ndata:one\r\n\r\ndata:two\r\n\r\n",

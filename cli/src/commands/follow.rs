@@ -108,7 +108,7 @@ impl Position {
         }
         let end = match kind.as_str() {
             "message" => {
-                line(id.as_deref(), &data, context).map_err(Error::Output)?;
+                line(id.as_deref(), data, context).map_err(Error::Output)?;
                 None
             }
             "gap" => {
@@ -140,12 +140,14 @@ impl Position {
     }
 }
 
-/// A line of the log as it is, or for programs as JSON with its id.
-fn line(id: Option<&str>, data: &[u8], context: &mut Context<'_>) -> std::io::Result<()> {
+/// A line of the log as it is, or for programs as JSON with its id. A line holds no line feed: one that is in the data
+/// stands for a carriage return, which no event can hold.
+fn line(id: Option<&str>, mut data: Vec<u8>, context: &mut Context<'_>) -> std::io::Result<()> {
+    data.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b'\r');
     if context.json {
-        return writeln!(context.out, "{}", json!({ "id": id, "data": String::from_utf8_lossy(data) }));
+        return writeln!(context.out, "{}", json!({ "id": id, "data": String::from_utf8_lossy(&data) }));
     }
-    context.out.write_all(data)?;
+    context.out.write_all(&data)?;
     context.out.write_all(b"\n")
 }
 

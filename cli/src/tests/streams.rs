@@ -7,15 +7,15 @@ const END: &str = "event:end\ndata:{\"reason\":\"ContainerRestarted\",\"message\
 #[tokio::test]
 async fn a_broken_stream_goes_on_after_the_last_whole_line() {
     let api = Api::start([
-        stream("id:p/1\nevent:message\ndata:one\n\n\n\nid:p/2\nevent:message\ndata:  two\n\nid:p/3\nevent:message\ndata:thr"),
-        stream("id:p/3\nevent:message\ndata:three\n\nevent:end\ndata:{\"reason\":\"ServerShutdown\",\"message\":\"bye\"}\n\n"),
+        stream("id:p/1\nevent:message\ndata:one\n\n\n\nid:p/2\nevent:message\ndata:   two\n\nid:p/3\nevent:message\ndata:thr"),
+        stream("id:p/3\nevent:message\ndata:three\ndata:100%\n\nevent:end\ndata:{\"reason\":\"ServerShutdown\",\"message\":\"bye\"}\n\n"),
         answer("503 Service Unavailable", r#"{"error":{"code":503,"message":"not ready"}}"#),
         stream(&format!("id:p/5\nevent:gap\ndata:{{\"message\":\"line 4 was rotated away\"}}\n\nid:p/6\nevent:message\ndata:\n\n{END}")),
     ])
     .await;
     let ended = run(&api.url, "logs -f --secret s-1 -c web --tail 9").await;
     assert_eq!(ended.code(), 0, "{:?}", ended.outcome);
-    assert_eq!(ended.out, "one\n  two\nthree\n\n");
+    assert_eq!(ended.out, "one\n  two\nthree\r100%\n\n");
     let asked = api.asked();
     let ids: Vec<_> = asked.iter().map(|request| header(request, "last-event-id")).collect();
     assert_eq!(ids, [None, Some("p/2".to_owned()), Some("p/3".to_owned()), Some("p/3".to_owned())]);
