@@ -134,7 +134,7 @@ check_e2e() {
   local log=$CHECKS/e2e-build.log
   # Of the whole workspace as in the steps before: so most of it is compiled.
   local tests=(cargo test --locked --workspace --test e2e)
-  patiently "building the binaries" "$log" cargo build --locked --package api --package workers || fail "the workspace does not build" "$log"
+  patiently "building the binaries" "$log" cargo build --locked --package api --package workers --package cli || fail "the workspace does not build" "$log"
   patiently "building the e2e tests" "$log" "${tests[@]}" --no-run || fail "the e2e tests do not build" "$log"
   servers_are_built
   logged e2e "$STACK_DIR/test-stack" run -- "${tests[@]}" --offline -- --test-threads="$E2E_THREADS" || fail "an e2e test fails"

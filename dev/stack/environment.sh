@@ -27,5 +27,6 @@ print_test_environment() {
   export_line VKUBE_E2E_LOGS "$LOGS"
   export_line VKUBE_E2E_API_BINARY "$(binaries_dir)/vkube-api"
   export_line VKUBE_E2E_WORKER_BINARY "$(binaries_dir)/vkube-worker"
+  export_line VKUBE_E2E_CLI_BINARY "$(binaries_dir)/vkube"
   export_line VKUBE_E2E_CONTROL "$STACK_DIR/control"
 }

@@ -23,7 +23,7 @@ build_workspace() {
   mkdir -p "$LOGS"
   if [ ! -x "$(binaries_dir)/vkube-api" ]; then hint=' (the first time: some minutes)'; fi
   say "==> building the workspace$hint"
-  patiently "cargo build" "$log" env -C "$ROOT" cargo build --locked --package api --package workers ||
+  patiently "cargo build" "$log" env -C "$ROOT" cargo build --locked --package api --package workers --package cli ||
     fail "the workspace does not build" "$log"
 }
 

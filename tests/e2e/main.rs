@@ -4,6 +4,7 @@
 
 mod guide;
 
+mod cli;
 mod deploy;
 mod edit;
 mod image;

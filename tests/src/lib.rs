@@ -7,6 +7,7 @@ pub mod http;
 pub mod order;
 pub mod pod;
 pub mod until;
+pub mod vkube;
 
 pub mod stack;
 pub mod system;

@@ -22,9 +22,10 @@ const AUDIT_LOG: Setting = Setting::without_default("VKUBE_E2E_AUDIT_LOG", "The 
 const LOGS: Setting = Setting::without_default("VKUBE_E2E_LOGS", "A folder for logs.");
 const API_BINARY: Setting = Setting::without_default("VKUBE_E2E_API_BINARY", "The api to test.");
 const WORKER_BINARY: Setting = Setting::without_default("VKUBE_E2E_WORKER_BINARY", "The worker to test.");
+const CLI_BINARY: Setting = Setting::without_default("VKUBE_E2E_CLI_BINARY", "The command vkube to test.");
 const CONTROL: Setting = Setting::without_default("VKUBE_E2E_CONTROL", "The command that starts and stops servers.");
 
-const ALL: [Setting; 13] = [
+const ALL: [Setting; 14] = [
     REGION,
     DATABASE_URL,
     KUBECONFIG,
@@ -37,6 +38,7 @@ const ALL: [Setting; 13] = [
     LOGS,
     API_BINARY,
     WORKER_BINARY,
+    CLI_BINARY,
     CONTROL,
 ];
 
@@ -67,6 +69,8 @@ pub struct Stack {
     pub api_binary: PathBuf,
     /// The worker to test.
     pub worker_binary: PathBuf,
+    /// The command `vkube` to test.
+    pub cli_binary: PathBuf,
     control: PathBuf,
 }
 
@@ -94,6 +98,7 @@ impl Stack {
         let logs = read.required::<PathBuf>(&LOGS);
         let api_binary = read.required(&API_BINARY);
         let worker_binary = read.required(&WORKER_BINARY);
+        let cli_binary = read.required(&CLI_BINARY);
         let control = read.required(&CONTROL);
         let build = || {
             Some(Self {
@@ -109,6 +114,7 @@ impl Stack {
                 folder: logs?.join("e2e"),
                 api_binary: api_binary?,
                 worker_binary: worker_binary?,
+                cli_binary: cli_binary?,
                 control: control?,
             })
         };
@@ -116,7 +122,7 @@ impl Stack {
         let stack = read.finish(stack).map_err(|problems| anyhow::anyhow!("{problems}")).context(
             "these tests need real servers: run dev/test, or dev/stack/test-stack up and then dev/stack/test-stack exec -- COMMAND",
         )?;
-        for binary in [&stack.api_binary, &stack.worker_binary] {
+        for binary in [&stack.api_binary, &stack.worker_binary, &stack.cli_binary] {
             ensure!(binary.is_file(), "{} is not there: run cargo build --bins", binary.display());
         }
         Ok(stack)

@@ -1,0 +1,248 @@
+//! What can go wrong, how it is told to people, and the exit code that tells it to programs.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::text::{chain, escaped};
+
+/// Reasons that only a job's end has: the region has tried, and will not try again.
+const ENDS_OF_JOBS: [&str; 8] = [
+    "CRASH_LOOP",
+    "IMAGE_PULL_REFUSED",
+    "NO_ROOM",
+    "QUOTA_EXCEEDED",
+    "REFUSED",
+    "ROLLOUT_TIMEOUT",
+    "SUPERSEDED",
+    "UNSUPPORTED_JOB",
+];
+
+/// Why a command did not do what was asked. None of its texts holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line, or a file that it names, is not what it must be.
+    #[error("{0}")]
+    Usage(String),
+    /// A file cannot be read.
+    #[error("{name} cannot be read")]
+    Input {
+        /// The file.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// This machine does not let HTTPS be spoken, for want of certificate authorities perhaps.
+    #[error("HTTPS cannot be set up; are ca-certificates installed?")]
+    Setup(#[source] reqwest::Error),
+    /// The API answered with a failure.
+    #[error("{}", .0.message)]
+    Refused(Box<Refusal>),
+    /// No answer came.
+    #[error("no answer from {url}")]
+    Unreachable {
+        /// Who was asked.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No answer came in time.
+    #[error("no answer from {url} within {} s; --timeout waits longer", .within.as_secs())]
+    TimedOut {
+        /// Who was asked.
+        url: String,
+        /// How long.
+        within: Duration,
+    },
+    /// What came is not in the API's form.
+    #[error("{url} did not answer as vkube does ({problem}); check --url")]
+    Strange {
+        /// Who was asked.
+        url: String,
+        /// What is wrong with the answer.
+        problem: &'static str,
+    },
+    /// The answer cannot be told at the moment.
+    #[error("{0}")]
+    Unknown(String),
+    /// The job is accepted and has not ended.
+    #[error("job {id} is accepted and has not ended; vkube jobs watch {id}")]
+    Accepted {
+        /// The job.
+        id: String,
+    },
+    /// The job has ended, and not well.
+    #[error("job {id} has ended: {state}")]
+    Ended {
+        /// The job.
+        id: String,
+        /// `Failed` or `Superseded`.
+        state: String,
+    },
+    /// The output cannot be written.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+}
+
+/// A failure in the API's own words (`wire.md` §2).
+#[derive(Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What went wrong, and what to do.
+    pub message: String,
+    /// The stable word.
+    pub reason: Option<String>,
+    /// By which the API's log knows the request.
+    pub request_id: Option<String>,
+    /// Fields and what is wrong with each.
+    pub details: Vec<(String, String)>,
+    /// When to ask again, if the API says so.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Reads a failure's body; one that is not in the API's form comes from something between.
+    pub(crate) fn read(url: &str, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let details = body.pointer("/error/details").and_then(Value::as_array).into_iter().flatten();
+        let detail = |detail: &Value| {
+            let text = |name: &str| detail.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            (text("field"), text("problem"))
+        };
+        Self {
+            status,
+            message: text("/error/message").unwrap_or_else(|| format!("{url} answered {status}")),
+            reason: text("/error/reason"),
+            request_id: text("/error/requestId"),
+            details: details.map(detail).collect(),
+            retry_after,
+        }
+    }
+
+    /// Whether it tells the end of a job.
+    pub(crate) fn ends_job(&self) -> bool {
+        self.reason.as_deref().is_some_and(|reason| ENDS_OF_JOBS.contains(&reason))
+    }
+}
+
+impl Error {
+    /// The exit code, as `vkube --help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(refusal) if refusal.ends_job() => 5,
+            Self::Refused(refusal) if refusal.status.is_client_error() => 1,
+            Self::Usage(_) | Self::Input { .. } | Self::Setup(_) | Self::Output(_) => 2,
+            Self::Refused(_)
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Strange { .. }
+            | Self::Unknown(_) => 3,
+            Self::Accepted { .. } => 4,
+            Self::Ended { .. } => 5,
+        }
+    }
+
+    /// Whether another try may go better: the answer was lost, or the API is not well.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused(refusal) if refusal.ends_job() => false,
+            Self::Refused(refusal) => match refusal.status.as_u16() {
+                502..=504 => true,
+                429 => refusal.retry_after.is_some(),
+                _ => false,
+            },
+            Self::Unreachable { .. } => true,
+            Self::Usage(_)
+            | Self::Input { .. }
+            | Self::Setup(_)
+            | Self::TimedOut { .. }
+            | Self::Strange { .. }
+            | Self::Unknown(_)
+            | Self::Accepted { .. }
+            | Self::Ended { .. }
+            | Self::Output(_) => false,
+        }
+    }
+
+    /// The error for people: the message with its causes, each wrong field, and the request's id.
+    pub fn explain(&self) -> String {
+        let mut lines = format!("vkube: {}\n", escaped(&chain(self)));
+        if let Self::Refused(refusal) = self {
+            for (field, problem) in &refusal.details {
+                let field = if field.is_empty() { "the body" } else { field };
+                let _ = writeln!(lines, "  {}: {}", escaped(field), escaped(problem));
+            }
+            if let Some(id) = &refusal.request_id {
+                let _ = writeln!(lines, "  request id: {}", escaped(id));
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, reason: &str) -> Error {
+        let body = format!(r#"{{"error":{{"code":{status},"message":"no","reason":"{reason}"}}}}"#);
+        let status = StatusCode::from_u16(status).unwrap();
+        Error::Refused(Box::new(Refusal::read("http://x", status, None, body.as_bytes())))
+    }
+
+    #[test]
+    fn exit_codes_tell_what_happened() {
+        for (case, error, expected) in [
+            ("wrong body", refused(400, "INVALID_REQUEST"), 1),
+            ("wrong secret", refused(401, "UNAUTHORIZED"), 1),
+            ("rate limit", refused(429, "REGISTRY_RATE_LIMITED"), 1),
+            ("usage", Error::Usage("x".into()), 2),
+            ("a fault of the API", refused(500, "INTERNAL"), 3),
+            ("region silent", refused(503, "REGION_UNAVAILABLE"), 3),
+            ("a redirect", refused(302, ""), 3),
+            ("still running", Error::Accepted { id: "x".into() }, 4),
+            ("seen to fail", Error::Ended { id: "x".into(), state: "Failed".into() }, 5),
+            ("failed while waited for", refused(422, "CRASH_LOOP"), 5),
+            ("replaced while waited for", refused(409, "SUPERSEDED"), 5),
+        ] {
+            assert_eq!(error.exit_code(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_fields_and_its_id() {
+        let body = br#"{"error":{"code":400,"message":"2 problems","requestId":"r-1","details":[
+            {"field":"containers[0].name","problem":"is required"},{"field":"","problem":"must be\nan object"}]}}"#;
+        let refusal = Refusal::read("http://x", StatusCode::BAD_REQUEST, None, body);
+        let expected = "vkube: 2 problems\n  containers[0].name: is required\n  the body: must be\\nan object\n  request id: r-1\n";
+        assert_eq!(Error::Refused(Box::new(refusal)).explain(), expected);
+    }
+
+    #[test]
+    fn an_answer_of_something_between_names_who_was_asked() {
+        let refusal = Refusal::read("http://x/y", StatusCode::BAD_GATEWAY, None, b"<html>bad gateway</html>");
+        assert_eq!(refusal.message, "http://x/y answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for (status, reason, expected) in [
+            (502, "", true),
+            (503, "OVERLOADED", true),
+            (504, "DEADLINE_EXCEEDED", true),
+            (503, "NO_ROOM", false),
+            (429, "REGISTRY_RATE_LIMITED", false),
+            (500, "INTERNAL", false),
+            (409, "PORT_OCCUPIED", false),
+        ] {
+            assert_eq!(refused(status, reason).is_passing(), expected, "{status} {reason}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Changes: sent again under one key, waited for, and ended with the right exit code.
+
+use std::io::Write as _;
+
+use super::scripted::{Api, Ended, answer, header, run};
+
+const JOB: &str = r#"{"id":"j-1","orderId":"o-1","verb":"deploy","revision":1,"state":"Queued","attempts":0,"createdAt":"2026-01-02T03:04:05.6Z","startedAt":null,"finishedAt":null,"outcome":null}"#;
+const DEPLOYED: &str = r#"{"id":"j-1","orderId":"o-1","revision":1,"status":"Deployed","ports":[{"container":"web","containerPort":80,"hostPort":2999,"protocol":"TCP"}]}"#;
+
+/// A deploy of a file that holds an empty object.
+async fn deploy(api: &Api, flags: &str) -> Ended {
+    let file = std::env::temp_dir().join(format!("vkube-cli-{}.json", uuid::Uuid::new_v4()));
+    std::fs::File::create(&file).unwrap().write_all(b"{ }").unwrap();
+    let ended = run(&api.url, format!("deploy --secret s-1 -f {} {flags}", file.display()).trim_end()).await;
+    std::fs::remove_file(file).unwrap();
+    ended
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_key() {
+    let failures = [String::new(), answer("502 Bad Gateway", "<html>")];
+    let api = Api::start(failures.into_iter().chain([answer("200 OK", DEPLOYED)])).await;
+    let ended = deploy(&api, "").await;
+    assert_eq!(ended.code(), 0, "{:?}", ended.outcome);
+    let expected = "\
+Order     o-1
+Status    Deployed
+Revision  1
+Job       j-1
+
+CONTAINER  PORT  HOST PORT  PROTOCOL
+web        80    2999       TCP
+";
+    assert_eq!(ended.out, expected);
+    assert_eq!(ended.notes.matches("trying again").count(), 2, "{}", ended.notes);
+    let asked = api.asked();
+    let keys: Vec<_> = asked.iter().map(|request| header(request, "idempotency-key").unwrap()).collect();
+    assert!(keys.len() == 3 && keys[0].len() == 36 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    for request in &asked {
+        assert!(request.starts_with("POST /api/v1/k8s/deploy HTTP/1.1\n") && request.ends_with("\n\n{ }"), "{request}");
+        assert_eq!(header(request, "secret").as_deref(), Some("s-1"));
+        assert_eq!(header(request, "content-type").as_deref(), Some("application/json"));
+        assert_eq!(header(request, "prefer"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_deploy_is_sent_once() {
+    let body = r#"{"error":{"code":409,"message":"host port(s) occupied: TCP 2999","reason":"PORT_OCCUPIED"}}"#;
+    let api = Api::start([answer("409 Conflict", body)]).await;
+    let ended = deploy(&api, "--idempotency-key mine").await;
+    assert_eq!((ended.code(), ended.out.as_str()), (1, ""));
+    assert_eq!(ended.outcome.unwrap_err().explain(), "vkube: host port(s) occupied: TCP 2999\n");
+    let asked = api.asked();
+    assert_eq!((asked.len(), header(&asked[0], "idempotency-key").as_deref()), (1, Some("mine")));
+}
+
+#[tokio::test]
+async fn a_longer_wait_asks_again_for_the_same_job() {
+    let api = Api::start([answer("202 Accepted", JOB), answer("200 OK", DEPLOYED)]).await;
+    let ended = deploy(&api, "--wait 300 --until available").await;
+    assert_eq!(ended.code(), 0, "{:?}", ended.outcome);
+    let asked = api.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(header(&asked[0], "idempotency-key"), header(&asked[1], "idempotency-key"));
+    for request in &asked {
+        assert_eq!(header(request, "prefer").as_deref(), Some("wait=60"));
+        assert!(request.starts_with("POST /api/v1/k8s/deploy?until=available "), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_runs_on_is_shown() {
+    for (flags, prefer) in [("", None), ("--async", Some("respond-async")), ("--wait 0", Some("wait=0"))] {
+        let api = Api::start([answer("202 Accepted", JOB)]).await;
+        let ended = deploy(&api, flags).await;
+        assert_eq!(ended.code(), 4, "{flags}");
+        assert!(ended.out.contains("State     Queued\n"), "{}", ended.out);
+        assert_eq!(header(&api.asked()[0], "prefer").as_deref(), prefer, "{flags}");
+        let told = ended.outcome.unwrap_err().explain();
+        assert_eq!(told, "vkube: job j-1 is accepted and has not ended; vkube jobs watch j-1\n");
+    }
+}
+
+#[tokio::test]
+async fn a_watched_job_ends_the_command_with_its_end() {
+    for (state, expected) in [("Succeeded", 0), ("Failed", 5), ("Superseded", 5)] {
+        let end = JOB.replace("Queued", state);
+        let api = Api::start([answer("200 OK", &JOB.replace("Queued", "Running")), answer("200 OK", &end)]).await;
+        let ended = run(&api.url, "jobs watch j-1 --secret s --json").await;
+        assert_eq!(ended.code(), expected, "{state}");
+        assert_eq!(ended.out, format!("{end}\n"), "as it came");
+        assert_eq!(ended.notes, "vkube: job j-1: Running\n");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_takes_the_secret_nowhere() {
+    let found = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let api = Api::start([found.to_owned()]).await;
+    let ended = run(&api.url, "status --secret s-1").await;
+    assert_eq!(ended.code(), 3);
+    assert!(ended.outcome.unwrap_err().explain().contains("answered 302 Found"));
+}
