@@ -2,6 +2,7 @@
 //! ([`crate::store`]), the broker ([`crate::bus`]) and the registries ([`crate::registry`]).
 
 pub mod abort;
+pub mod cancel;
 pub mod change;
 pub mod deploy;
 pub mod edit;
@@ -21,12 +22,13 @@ pub mod relay;
 mod reservation;
 pub mod secret;
 pub mod sweep;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::name::JobId;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +48,9 @@ pub struct AppSettings {
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// The most clients that watch jobs at a time.
+const MAX_WATCHERS: usize = 512;
 
 /// The most published jobs that wait for their mark; those beyond are left to the relay.
 const MAX_MARKS: usize = 1024;
@@ -72,8 +77,10 @@ pub struct App {
     registry: Registry,
     secrets: Arc<Secrets>,
     settings: Arc<AppSettings>,
-    /// Jobs that the broker has, to be marked so.
-    published: mpsc::Sender<JobId>,
+    /// Jobs that the broker has, and where in their queue, to be marked so.
+    published: mpsc::Sender<(JobId, u64)>,
+    /// Places of clients that watch jobs.
+    watchers: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -84,7 +91,8 @@ impl App {
         let Parts { store, bus, registry, secrets, settings } = parts;
         let (published, marks) = mpsc::channel(MAX_MARKS);
         let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
-        let app = Self { store, bus, registry, secrets, settings, published, shutdown };
+        let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
+        let app = Self { store, bus, registry, secrets, settings, published, watchers, shutdown };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

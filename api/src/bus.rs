@@ -163,10 +163,10 @@ impl Bus {
         self.inner.streams.queues_made_at(region)
     }
 
-    /// Publishes a job and returns when the stream has it; with `reply`, its worker tells this instance of its progress.
+    /// Publishes a job and returns its place when the stream has it; with `reply`, its worker tells this instance of its progress.
     /// Publishing it again is harmless. After [`BusError::Timeout`] it may be there or come there later: publish the same
     /// job again, never call it failed.
-    pub async fn publish_job(&self, job: &Job, reply: bool) -> Result<(), BusError> {
+    pub async fn publish_job(&self, job: &Job, reply: bool) -> Result<u64, BusError> {
         let payload = Bytes::from(serde_json::to_vec(job).map_err(|error| BusError::refused("a job", error))?);
         let message = || {
             let mut headers = async_nats::HeaderMap::new();
@@ -185,6 +185,23 @@ impl Bus {
             }
             published => published,
         }
+    }
+
+    /// Takes a job out of its region's queue, if it is still there, at its place. One that a worker has in its hands goes on.
+    pub async fn withdraw_job(&self, region: &RegionCode, job: JobId, sequence: u64) -> Result<(), BusError> {
+        self.inner.link.check_connected()?;
+        results::withdraw(&self.inner.link, region, job, sequence).await
+    }
+
+    /// Publishes a job's end on behalf of its region. False = it had ended before; that end holds.
+    pub async fn publish_result(&self, region: &RegionCode, result: &JobResult) -> Result<bool, BusError> {
+        self.inner.link.check_connected()?;
+        results::publish(&self.inner.link, region, result).await
+    }
+
+    /// This instance's name.
+    pub fn instance(&self) -> &Instance {
+        self.inner.answers.instance()
     }
 
     /// Asks a region and collects its answer.
@@ -253,12 +270,10 @@ impl Bus {
         stream: &str,
         subject: &str,
         message: PublishMessage,
-    ) -> Result<(), BusError> {
-        self.send(region, stream, subject, message)
-            .await?
-            .await
-            .map_err(|error| BusError::of_publish(stream, error))?;
-        Ok(())
+    ) -> Result<u64, BusError> {
+        let sent = self.send(region, stream, subject, message).await?;
+        let ack = sent.await.map_err(|error| BusError::of_publish(stream, error))?;
+        Ok(ack.sequence)
     }
 
     async fn send(

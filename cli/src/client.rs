@@ -97,6 +97,11 @@ impl Client {
         Ok(self.call(Method::POST, caller, path)?.body(body.to_string().into_bytes()))
     }
 
+    /// Begins a DELETE that has nothing to say.
+    pub(crate) fn delete(&self, caller: Caller, path: &[&str]) -> Result<Call, Error> {
+        self.call(Method::DELETE, caller, path)
+    }
+
     /// Sends a call once and reads its answer.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let within = call.wait + self.patience;

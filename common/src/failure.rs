@@ -48,6 +48,8 @@ pub enum Reason {
     NotDeployed,
     /// The order has been deleted or aborted, or its paid time is over.
     OrderEnded,
+    /// The job has begun or ended, or a newer one stands before it.
+    JobBegun,
     /// The order is stopped.
     OrderStopped,
     /// The pod has no container of that name, or several and none was named.

@@ -77,7 +77,7 @@ pub fn reads(region: &RegionCode, settings: StreamSettings) -> Config {
         discard: DiscardPolicy::New,
         max_messages: 10_000,
         max_bytes: 16 << 20,
-        max_message_size: 16 << 10,
+        max_message_size: 1 << 20,
         max_age: READ_MAX_AGE,
         allow_message_ttl: true,
         duplicate_window: READ_MAX_AGE,

@@ -160,7 +160,10 @@ fn jobs_are_listed_newest_first_in_pages() -> Result<()> {
             let page = order.request(Method::GET, &format!("/jobs?limit=2{after}")).send().await?.ok()?;
             pages += 1;
             for job in page["jobs"].as_array().context("a list")? {
-                assert_eq!(order.job(&text(job, "/id")?).await?, *job, "the list shows what the job is");
+                let mut alone = order.job(&text(job, "/id")?).await?;
+                let queue = alone.as_object_mut().and_then(|job| job.remove("queue"));
+                assert!(queue.is_some(), "one that is shown alone tells where it waits");
+                assert_eq!(alone, *job, "the list shows what the job is");
                 listed.push(text(job, "/id")?);
             }
             let Some(next) = page.get("next") else { break };

@@ -15,6 +15,7 @@ mod monitor;
 mod objects;
 mod order;
 mod ports;
+mod queue;
 mod refusals;
 mod secrets;
 mod status;

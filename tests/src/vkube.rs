@@ -55,8 +55,11 @@ impl Vkube {
 
     /// The process that a line of words would start; killed when it is dropped.
     pub fn command(&self, line: &str) -> Result<Command> {
-        let mut command = Command::new(&Stack::get()?.cli_binary);
+        // Tests that run in the background of a shell have SIGINT ignored, and so would what they start.
+        let mut command = Command::new("/usr/bin/env");
         command
+            .arg("--default-signal=INT")
+            .arg(&Stack::get()?.cli_binary)
             .args(line.split_whitespace())
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (*name, value)));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use common::failure::Reason;
-use common::job::{Change, Delete, JOB_VERSION};
 use common::name::JobId;
 use serde_json::Value;
 
@@ -41,15 +40,7 @@ impl App {
         let acceptance = Acceptance { order: &order.id, region: &region, job: JobId::new(), idempotency: None };
         let Accepted::Yes(job) = self.store.accept_abort(&acceptance).await? else { return Err(ended()) };
         tracing::info!(order = %order.id, reason, "order aborted");
-        let message = common::job::Job {
-            version: JOB_VERSION,
-            id: job.id,
-            order: order.id,
-            region,
-            sequence: job.sequence,
-            change: Change::Delete(Delete {}),
-        };
-        let result = self.run(&message, wait.map_or(Wait::No, Wait::For)).await;
+        let result = self.run(&job.message(None), wait.map_or(Wait::No, Wait::For)).await;
         Ok(Some(match result {
             Some(result) => job.ended(result),
             None => job,

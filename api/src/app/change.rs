@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use common::failure::Reason;
-use common::job::{Change, JOB_VERSION, Outcome, Run, Until, Verb};
+use common::job::{Outcome, Run, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode};
 use common::pod::Pod;
 use common::presence::REGION_LOST_AFTER;
@@ -122,16 +122,7 @@ impl App {
 
     /// Publishes an accepted job and answers with its end, if that comes in time.
     pub(super) async fn carry_out(&self, job: Job, pod: Pod, wait: Wait) -> Result<ChangeAnswer, AppError> {
-        let target = job.target.clone().map(|target| target.with(pod.clone(), job.until));
-        let message = common::job::Job {
-            version: JOB_VERSION,
-            id: job.id,
-            order: job.order.clone(),
-            region: job.region.clone(),
-            sequence: job.sequence,
-            change: Change::new(job.verb, target),
-        };
-        match self.run(&message, wait).await {
+        match self.run(&job.message(Some(pod.clone())), wait).await {
             Some(result) => answer(job.ended(result), pod),
             None => Ok(ChangeAnswer::Accepted(job)),
         }

@@ -74,7 +74,7 @@ impl App {
         let publishing = timeout(PUBLISH_WAIT, self.bus.publish_job(job, true)).await;
         match publishing.unwrap_or(Err(BusError::Timeout)) {
             // A mark that finds no room is made by the relay, which publishes again under the same id.
-            Ok(()) => drop(self.published.try_send(job.id)),
+            Ok(sequence) => drop(self.published.try_send((job.id, sequence))),
             Err(error) => tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay"),
         }
         let (mut waiter, deadline) = waiter?;

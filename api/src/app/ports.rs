@@ -48,6 +48,11 @@ impl App {
         self.bus.regions.live()
     }
 
+    /// Whether a region has a live worker.
+    pub fn is_live(&self, region: &RegionCode) -> bool {
+        self.bus.regions.is_live(region)
+    }
+
     /// Which of some ports are taken in a region.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ const MARKS_AT_A_TIME: usize = 256;
 const ATTEMPTS: u32 = 8;
 
 /// Marks jobs that the broker has, many at a time, until the core is gone or `stop`.
-pub(super) async fn mark_published(store: Store, mut published: Receiver<JobId>, stop: CancellationToken) {
+pub(super) async fn mark_published(store: Store, mut published: Receiver<(JobId, u64)>, stop: CancellationToken) {
     let mut jobs = Vec::new();
     loop {
         let received = tokio::select! {

@@ -67,9 +67,9 @@ impl App {
                 continue;
             }
             match self.bus.publish_job(&job, true).await {
-                Ok(()) => {
+                Ok(sequence) => {
                     tracing::info!(job = %job.id, order = %job.order, "job published by the relay");
-                    published_jobs.push(job.id);
+                    published_jobs.push((job.id, sequence));
                 }
                 Err(error) => {
                     tracing::warn!(job = %job.id, region = %job.region, error = %Chain(&error), "job not published");

@@ -51,6 +51,11 @@ struct Waiting {
 }
 
 impl Answers {
+    /// Whose answers these are.
+    pub(super) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
     /// Subscribes, and proves by a message to ourselves that the server knows of it.
     pub(super) async fn subscribe(link: &Link, instance: Instance) -> Result<(Self, Subscriber), BusError> {
         let refused = |error| BusError::refused("the subscription of answers", error);

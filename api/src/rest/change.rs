@@ -43,7 +43,8 @@ pub(super) struct Change<'a> {
     pub(super) order: Order,
     /// The job that the idempotency key made before.
     pub(super) earlier: Option<Job>,
-    key: Option<&'a str>,
+    /// The key.
+    pub(super) key: Option<&'a str>,
 }
 
 impl<'a> Change<'a> {
@@ -88,6 +89,7 @@ fn read_until(text: &str) -> Result<Until, &'static str> {
 }
 
 /// What became of a new revision.
+#[expect(clippy::large_enum_variant, reason = "one for each request")]
 #[derive(ApiResponse)]
 pub(super) enum DeployResponse {
     /// It is done.
@@ -105,11 +107,11 @@ pub(super) enum DeployResponse {
 
 impl DeployResponse {
     /// The answer to a change that makes a revision.
-    pub(super) fn of(answer: &ChangeAnswer) -> Self {
-        match answer {
+    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Result<Self, AppError> {
+        Ok(match answer {
             ChangeAnswer::Done(job, pod) => Self::Deployed(Json(Deployed::new(job, pod))),
-            ChangeAnswer::Accepted(job) => Self::Accepted(Json(JobBody::from(job)), location(job)),
-        }
+            ChangeAnswer::Accepted(job) => Self::Accepted(Json(accepted(app, job).await?), location(job)),
+        })
     }
 }
 
@@ -131,12 +133,17 @@ pub(super) enum StepResponse {
 
 impl StepResponse {
     /// The answer to a change that makes no revision.
-    pub(super) fn of(answer: &ChangeAnswer) -> Self {
-        match answer {
+    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Result<Self, AppError> {
+        Ok(match answer {
             ChangeAnswer::Done(job, _) => Self::Done(Json(JobBody::from(job))),
-            ChangeAnswer::Accepted(job) => Self::Accepted(Json(JobBody::from(job)), location(job)),
-        }
+            ChangeAnswer::Accepted(job) => Self::Accepted(Json(accepted(app, job).await?), location(job)),
+        })
     }
+}
+
+/// A job that is accepted; in a region without workers it says how it stands in the queue there.
+async fn accepted(app: &App, job: &Job) -> Result<JobBody, AppError> {
+    if app.is_live(&job.region) { Ok(JobBody::from(job)) } else { JobBody::with_queue(app, job).await }
 }
 
 fn location(job: &Job) -> String {

@@ -44,7 +44,8 @@ pub(super) async fn deploy(app: &App, given: Given<'_>) -> Answer<DeployResponse
     let change = Change::begin(app, &given.secret, &given.key).await?;
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
-    Ok(DeployResponse::of(&app.deploy(change.order, change.earlier, request).await?))
+    let answer = app.deploy(change.order, change.earlier, request).await?;
+    Ok(DeployResponse::of(app, &answer).await?)
 }
 
 #[OpenApi(tag = "Tag::Order")]

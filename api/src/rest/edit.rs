@@ -92,7 +92,8 @@ async fn edit<T>(app: &App, part: Part, given: Given<'_, T>) -> Answer<DeployRes
     let change = Change::begin(app, &given.secret, &given.key).await?;
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
-    Ok(DeployResponse::of(&app.edit(change.order, change.earlier, part, request).await?))
+    let answer = app.edit(change.order, change.earlier, part, request).await?;
+    Ok(DeployResponse::of(app, &answer).await?)
 }
 
 #[OpenApi(tag = "Tag::Order")]

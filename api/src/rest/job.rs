@@ -1,20 +1,28 @@
 //! Jobs: every accepted change, and how far it is (`wire.md` §6).
 
-use common::job::Outcome;
+use std::time::Duration;
+
+use common::job::{Outcome, Until};
 use common::name::Sequence;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
+use poem_openapi::payload::{EventStream, Json};
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::auth::OrderSecret;
+use super::body::Body;
+use super::change::{Change, Nothing};
 use super::error::{Answer, Statuses};
-use super::param::{Loose, Nullable, number, parsed};
+use super::param::{HeaderLines, Loose, Nullable, number, parsed};
 use super::tag::Tag;
 use crate::app::App;
+use crate::app::change::{ChangeRequest, Wait};
 use crate::app::error::AppError;
 use crate::app::json::Problems;
+use crate::app::watch::Waiting;
 use crate::store::jobs::{Job, JobState};
 
 /// The calls.
@@ -44,6 +52,26 @@ impl Statuses for JobFailures {
     ];
 }
 
+/// Failures of `DELETE /jobs/<id>`.
+pub(super) struct CancelFailures;
+
+impl Statuses for CancelFailures {
+    const ALL: &'static [(u16, &'static str)] = &[
+        (400, "A body or key that is not well formed"),
+        (401, "The secret is missing or not valid"),
+        (404, "The order has no such job"),
+        (409, "The job has begun or ended, or is not the order's newest (`JOB_BEGUN`)"),
+        (413, "The body is too large"),
+        (415, "The body is not JSON"),
+        (422, "The key was used for another request"),
+        (500, "`server error`"),
+        (503, "The service is busy; try again"),
+    ];
+}
+
+/// How often a comment keeps a silent stream of events alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 /// One accepted change. Times are RFC 3339.
 #[derive(Debug, Object)]
 #[oai(rename = "Job", rename_all = "camelCase", example)]
@@ -68,6 +96,31 @@ pub(super) struct JobBody {
     finished_at: Nullable<String>,
     /// How it ended.
     outcome: Nullable<OutcomeBody>,
+    /// While it is queued: how it stands in its region's queue.
+    #[oai(skip_serializing_if_is_none)]
+    queue: Option<QueueBody>,
+}
+
+/// A region's jobs that have not ended.
+#[derive(Debug, Object)]
+#[oai(rename = "Queue", rename_all = "camelCase")]
+pub(super) struct QueueBody {
+    /// How many of them were accepted before this one.
+    position: u64,
+    /// How long ago the oldest of them was accepted, in seconds.
+    oldest_age_seconds: u64,
+    /// How many workers of the region are there. Without one the job waits until there is.
+    workers: u64,
+}
+
+impl From<Waiting> for QueueBody {
+    fn from(waiting: Waiting) -> Self {
+        Self {
+            position: waiting.queue.ahead,
+            oldest_age_seconds: waiting.queue.oldest_seconds,
+            workers: waiting.workers.try_into().unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// How far a job is.
@@ -136,7 +189,15 @@ impl From<&Job> for JobBody {
             started_at: Nullable(job.started_at.map(|at| at.to_string())),
             finished_at: Nullable(job.finished_at.map(|at| at.to_string())),
             outcome: Nullable(job.outcome.as_ref().map(OutcomeBody::from)),
+            queue: None,
         }
+    }
+}
+
+impl JobBody {
+    /// The job, and how it stands in its region's queue. One statement, for a job that has not begun.
+    pub(super) async fn with_queue(app: &App, job: &Job) -> Result<Self, AppError> {
+        Ok(Self { queue: app.waiting(job).await?.map(QueueBody::from), ..Self::from(job) })
     }
 }
 
@@ -153,6 +214,7 @@ impl Example for JobBody {
             started_at: Nullable(None),
             finished_at: Nullable(None),
             outcome: Nullable(None),
+            queue: None,
         }
     }
 }
@@ -204,6 +266,47 @@ impl JobApi {
         id: Path<String>,
     ) -> Answer<Json<JobBody>, JobFailures> {
         let order = app.authenticate(secret.as_deref()).await?;
-        Ok(Json(JobBody::from(&app.job(&order, &id.0).await?)))
+        let job = app.job(&order, &id.0).await?;
+        Ok(Json(JobBody::with_queue(&app, &job).await?))
+    }
+
+    /// Watch a job
+    ///
+    /// Server-sent events, each `data` being the job: as it stands, and then each time that it has changed, until it has
+    /// ended. A stream that ends before that is to be asked for again.
+    #[oai(path = "/jobs/:id/events", method = "get", operation_id = "watch_job")]
+    async fn events(
+        &self,
+        app: Data<&App>,
+        secret: OrderSecret,
+        /// The job's id.
+        id: Path<String>,
+    ) -> Answer<EventStream<BoxStream<'static, JobBody>>, JobFailures> {
+        let order = app.authenticate(secret.as_deref()).await?;
+        let jobs = app.watch_job(&order, &id.0).await?;
+        Ok(EventStream::new(jobs.map(|job| JobBody::from(&job)).boxed()).keep_alive(KEEP_ALIVE))
+    }
+
+    /// Cancel a job that has not begun
+    ///
+    /// It ends `Superseded` by a job `cancel`, which sees to it that the order is as it was before. Only the order's newest job
+    /// can be cancelled.
+    #[oai(path = "/jobs/:id", method = "delete", operation_id = "cancel_job")]
+    async fn cancel(
+        &self,
+        app: Data<&App>,
+        secret: OrderSecret,
+        /// The job's id.
+        id: Path<String>,
+        /// The same key is the same request, for 24 hours.
+        #[oai(name = "Idempotency-Key")]
+        key: HeaderLines,
+        body: Body<Nothing>,
+    ) -> Answer<Json<JobBody>, CancelFailures> {
+        let change = Change::begin(&app, &secret, &key).await?;
+        let body = body.json()?;
+        let request = ChangeRequest { body: &body, idempotency_key: change.key, wait: Wait::No, until: Until::Created };
+        let job = app.cancel(change.order, change.earlier, &id.0, request).await?;
+        Ok(Json(JobBody::from(&job)))
     }
 }

@@ -29,7 +29,8 @@ async fn take(app: &App, step: Step, given: Given<'_>) -> Answer<StepResponse, C
     let change = Change::begin(app, &given.secret, &given.key).await?;
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
-    Ok(StepResponse::of(&app.step(change.order, change.earlier, step, request).await?))
+    let answer = app.step(change.order, change.earlier, step, request).await?;
+    Ok(StepResponse::of(app, &answer).await?)
 }
 
 #[OpenApi(tag = "Tag::Order")]

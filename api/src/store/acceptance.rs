@@ -142,6 +142,37 @@ impl Store {
         self.accept(&sql, acceptance, &[]).await
     }
 
+    /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was
+    /// to be before that. One statement, all or nothing.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn accept_cancel(&self, acceptance: &Acceptance<'_>, cancelled: JobId) -> Result<Accepted, StoreError> {
+        let sql = format!(
+            "with cancelled as ( \
+                 select sequence from jobs \
+                 where id = $6 and order_id = $1 and finished_at is null and state = 'queued' and verb <> 'delete' \
+             ), before as ( \
+                 select p.sequence, p.target from jobs p, cancelled c \
+                 where p.order_id = $1 and p.finished_at is null and p.sequence < c.sequence \
+                 order by p.sequence desc limit 1 \
+             ), accepted as ( \
+                 update orders o set last_sequence = o.last_sequence + 1, updated_at = now(), \
+                     target_sequence = o.last_sequence + 1, \
+                     target = case when exists (select from before b where b.sequence > coalesce(o.deployed_sequence, 0)) \
+                         then (select target from before) else o.deployed end \
+                 from cancelled c \
+                 where o.id = $1 and o.region = $2 and o.aborted_at is null and o.last_sequence = c.sequence \
+                 returning o.last_sequence, o.target \
+             ) \
+             insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, 'cancel', (target ->> 'revision')::integer, target, $4, $5 from accepted \
+             returning {}",
+            jobs::COLUMNS
+        );
+        self.accept(&sql, acceptance, &[&cancelled.as_uuid()]).await
+    }
+
     /// Runs a statement that accepts a job: `$1` order, `$2` region, `$3` job, `$4` key, `$5` digest, then `more`.
     async fn accept(
         &self,

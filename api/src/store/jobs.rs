@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use common::job::{self, Change, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
+use common::pod::Pod;
 use common::port::HostPort;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -40,6 +41,8 @@ pub struct Job {
     pub outcome: Option<Outcome>,
     /// HMAC of the request that made it, when that had an idempotency key.
     pub request_digest: Option<Vec<u8>>,
+    /// Its place in the stream of its region, once the broker has it.
+    pub stream_sequence: Option<u64>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When a worker began it.
@@ -85,7 +88,29 @@ impl JobState {
     }
 }
 
+/// A region's jobs that have not ended, as one that waits among them sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// How many of them were accepted before this one.
+    pub ahead: u64,
+    /// How long ago the oldest of them was accepted, in seconds.
+    pub oldest_seconds: u64,
+}
+
 impl Job {
+    /// The job as its worker reads it, with the pod of its revision; without one, all is removed.
+    pub fn message(&self, pod: Option<Pod>) -> job::Job {
+        let target = self.target.clone().zip(pod).map(|(target, pod)| target.with(pod, self.until));
+        job::Job {
+            version: JOB_VERSION,
+            id: self.id,
+            order: self.order.clone(),
+            region: self.region.clone(),
+            sequence: self.sequence,
+            change: Change::new(self.verb, target),
+        }
+    }
+
     /// The job as it stands once this result is on record, where times have microseconds.
     #[must_use]
     pub fn ended(self, result: JobResult) -> Self {
@@ -114,7 +139,7 @@ pub struct Holdings {
 pub(super) const COLUMNS: &str = "j.id as job_id, j.order_id as job_order, j.region as job_region, \
      j.sequence as job_sequence, j.verb, j.revision as job_revision, \
      j.target as job_target, j.until, j.state, j.attempts, j.outcome, \
-     j.request_digest as job_digest, j.created_at as job_created_at, j.started_at, j.finished_at";
+     j.request_digest as job_digest, j.stream_sequence, j.created_at as job_created_at, j.started_at, j.finished_at";
 
 /// `until` as the column holds it.
 pub(super) fn until_str(until: Until) -> &'static str {
@@ -150,6 +175,7 @@ pub(super) fn job_if_any(row: &Row) -> Result<Option<Job>, StoreError> {
     let state = JobState::ALL.into_iter().find(|known| known.as_column() == state);
     let revision: Option<i32> = row.try_get("job_revision")?;
     let outcome: Option<Json<Outcome>> = row.try_get("outcome")?;
+    let sequence: Option<i64> = row.try_get("stream_sequence")?;
     Ok(Some(Job {
         id: id.into(),
         order: parsed("order_id", row.try_get::<_, String>("job_order")?.try_into())?,
@@ -163,6 +189,7 @@ pub(super) fn job_if_any(row: &Row) -> Result<Option<Job>, StoreError> {
         attempts: parsed("attempts", row.try_get::<_, i32>("attempts")?.try_into())?,
         outcome: outcome.map(|Json(outcome)| outcome),
         request_digest: row.try_get("job_digest")?,
+        stream_sequence: sequence.map(|number| parsed("stream_sequence", number.try_into())).transpose()?,
         created_at: row.try_get("job_created_at")?,
         started_at: row.try_get("started_at")?,
         finished_at: row.try_get("finished_at")?,
@@ -203,16 +230,34 @@ impl Store {
         Ok(Page::cut(rows.iter().map(job).collect::<Result<_, _>>()?, limit))
     }
 
-    /// Notes that the broker has these jobs.
+    /// How a region's jobs stand that have not ended, as this one sees them.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn queue(&self, job: &Job) -> Result<Queue, StoreError> {
+        let sql = "select count(*) filter (where (j.created_at, j.id) < ($2, $3)) as ahead, \
+                       coalesce(extract(epoch from now() - min(j.created_at)), 0)::bigint as oldest \
+                   from jobs j where j.region = $1 and j.finished_at is null";
+        let values: [&(dyn ToSql + Sync); 3] = [&job.region.as_str(), &job.created_at, &job.id.as_uuid()];
+        let row = self.row(sql, &values).await?.ok_or(StoreError::Row { column: "ahead" })?;
+        let number = |column: &'static str| parsed(column, u64::try_from(row.try_get::<_, i64>(column)?.max(0)));
+        Ok(Queue { ahead: number("ahead")?, oldest_seconds: number("oldest")? })
+    }
+
+    /// Notes that the broker has these jobs, each at its place in the stream of its region.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
-    pub async fn jobs_published(&self, ids: &[JobId]) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    pub async fn jobs_published(&self, published: &[(JobId, u64)]) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = published.iter().map(|(id, _)| id.as_uuid()).collect();
+        let sequences: Vec<i64> =
+            published.iter().map(|(_, sequence)| (*sequence).try_into().unwrap_or(i64::MAX)).collect();
         // Rows are locked in one order, so that instances that mark the same jobs do not wait for each other in a circle.
-        let sql = "with marked as materialized (select id from jobs where id = any($1) order by id for update) \
-                   update jobs j set published_at = now() from marked m where j.id = m.id";
-        self.execute(sql, &[&ids]).await?;
+        let sql = "with published as (select * from unnest($1::uuid[], $2::bigint[]) as p(id, sequence)), \
+                   marked as materialized ( \
+                       select j.id, p.sequence from jobs j join published p using (id) order by j.id for update of j) \
+                   update jobs j set published_at = now(), stream_sequence = m.sequence from marked m where j.id = m.id";
+        self.execute(sql, &[&ids, &sequences]).await?;
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Jobs {
             }
             Action::Watch { id, wait } => watch(&id, Duration::from_secs(wait), context).await,
             Action::Cancel { id } => {
-                let call = context.client.post(Caller::Owner, &["jobs", &id, "cancel"], &serde_json::json!({}))?;
+                let call = context.client.delete(Caller::Owner, &["jobs", &id])?;
                 let answer = context.client.send(&call).await?;
                 context.show(&answer, print)
             }

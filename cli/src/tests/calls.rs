@@ -23,7 +23,7 @@ async fn every_command_asks_what_the_contract_says() {
         ("stop", "POST /api/v1/k8s/pod/stop", "{}", "{}", "stop: done\n"),
         ("start", "POST /api/v1/k8s/pod/start", "{}", "{}", "start: done\n"),
         ("jobs show j-1", "GET /api/v1/jobs/j-1", "", job, "Job    j-1\nState  Queued\n"),
-        ("jobs cancel j-1", "POST /api/v1/jobs/j-1/cancel", "{}", job, "Job    j-1\nState  Queued\n"),
+        ("jobs cancel j-1", "DELETE /api/v1/jobs/j-1", "", job, "Job    j-1\nState  Queued\n"),
         ("orders extend o-1 --hours 24", "POST /api/v1/admin/orders/o-1/extend", r#"{"hours":24}"#, ORDER, SHOWN_ORDER),
         (
             "orders extend o-1 --hours 24",

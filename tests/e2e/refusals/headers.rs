@@ -31,6 +31,8 @@ const WITH_SECRET: &[(&str, &str)] = &[
     ("GET", "/k8s/pod/status"),
     ("GET", "/jobs"),
     ("GET", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
+    ("DELETE", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
+    ("GET", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/events"),
 ];
 
 /// Calls that an operator's token opens.

@@ -1,11 +1,12 @@
 //! How many statements each call is, and that indexes serve them.
 
-use common::job::{JobStarted, Outcome, Until};
+use common::job::{JobStarted, Outcome, Run, Until, Verb};
 use common::name::JobId;
 
 use super::super::Store;
 use super::super::acceptance::Acceptance;
 use super::super::orders::{Created, Filter, NewOrder, ServiceStatus};
+use super::super::target::Patch;
 use super::cluster::{Database, database};
 use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value};
 
@@ -59,6 +60,9 @@ async fn every_call_is_one_statement() {
     assert_costs!(database, 1, store.job(&one, job.id));
     assert_costs!(database, 1, store.job_by_key(&one, "key"));
     assert_costs!(database, 1, store.jobs(&one, None, 10));
+    assert_costs!(database, 1, store.queue(&job));
+    assert_costs!(database, 1, store.set_description(&one, "shop"));
+    assert_costs!(database, 1, store.set_label(&one, "shop"));
     assert_costs!(database, 1, store.holdings(&here, &one));
     assert_costs!(database, 1, store.orders_with_ports());
     assert_costs!(database, 1, store.jobs_left(0.0, 10));
@@ -66,7 +70,7 @@ async fn every_call_is_one_statement() {
     assert_costs!(database, 1, store.forget_old_keys());
     let notice = JobStarted { id: job.id, attempts: 1, started_at: at(0) };
     assert_costs!(database, 1, store.job_started(&notice));
-    assert_costs!(database, 1, store.jobs_published(&[job.id]));
+    assert_costs!(database, 1, store.jobs_published(&[(job.id, 1)]));
     let result = end(&job, failed());
     assert_costs!(database, 1, store.job_ended(&here, &result));
     assert_costs!(database, 1, store.abort_unplaced(&one));
@@ -84,6 +88,9 @@ async fn making_and_accepting_are_one_statement() {
     assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created, None));
     let keyless = || Acceptance { idempotency: None, ..acceptance() };
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
+    let stop = Patch { run: Some(Run::Stopped), pod_job: None };
+    assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop, false));
+    assert_costs!(database, 1, store.accept_cancel(&keyless(), JobId::new()));
     assert_costs!(database, 1, store.accept_abort(&keyless()));
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
 
@@ -177,7 +184,8 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     let accepted = store.job(&order, keyed.job).await.unwrap().unwrap();
     let notice = JobStarted { id: keyed.job, attempts: 1, started_at: at(0) };
     assert_frugal!(database, store.job_started(&notice));
-    assert_frugal!(database, store.jobs_published(&[keyed.job]));
+    assert_frugal!(database, store.queue(&job));
+    assert_frugal!(database, store.jobs_published(&[(keyed.job, 1)]));
     assert_frugal!(database, store.job_ended(&here, &end(&accepted, Outcome::Succeeded)));
     let deleting = Acceptance { job: JobId::new(), idempotency: None, ..keyed };
     assert_frugal!(database, store.accept_abort(&deleting));

@@ -31,7 +31,7 @@ async fn jobs_without_mark_or_end_are_left_oldest_first() {
     let (published, ended) = (deploy(store, &order).await, deploy(store, &order).await);
     let (first, second) = (deploy(store, &order).await, abort(store, &order).await);
     assert_eq!(left(store, 0.0, 10).await, [published.id, ended.id, first.id, second.id]);
-    store.jobs_published(&[published.id]).await.unwrap();
+    store.jobs_published(&[(published.id, 1)]).await.unwrap();
     store.job_ended(&region(), &end(&ended, failed())).await.unwrap();
     assert_eq!(left(store, 0.0, 10).await, [first.id, second.id]);
     assert_eq!(left(store, 0.0, 1).await, [first.id]);
@@ -41,8 +41,8 @@ async fn jobs_without_mark_or_end_are_left_oldest_first() {
     assert_eq!(left(store, 60.0, 10).await, [second.id]);
     assert_eq!(left(store, 0.0, 10).await, [second.id, first.id]);
     // A mark for a job that has ended, or that nobody knows, is harmless.
-    store.jobs_published(&[ended.id]).await.unwrap();
-    store.jobs_published(&[JobId::new()]).await.unwrap();
+    store.jobs_published(&[(ended.id, 1)]).await.unwrap();
+    store.jobs_published(&[(JobId::new(), 1)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn jobs_that_were_published_before_a_moment_and_have_not_ended_are_lost() 
     let Accepted::Yes(other) = try_deploy(&store, &there, &elsewhere(), &pod(&[]), None).await else { panic!() };
     assert_eq!(lost(&store, 3600, 10).await, [], "the relay has them as left");
     for job in jobs.iter().chain([&other]) {
-        store.jobs_published(&[job.id]).await.unwrap();
+        store.jobs_published(&[(job.id, 1)]).await.unwrap();
     }
     assert_eq!(lost(&store, 3600, 10).await, [jobs[0].id, jobs[1].id, jobs[2].id]);
     assert_eq!(lost(&store, 3600, 2).await, [jobs[0].id, jobs[1].id]);
@@ -77,7 +77,7 @@ async fn jobs_that_were_published_before_a_moment_and_have_not_ended_are_lost() 
     assert_eq!(lost(&store, 3600, 10).await, [jobs[0].id, jobs[2].id]);
     // Published again into the new queue: no longer lost.
     let made_at = at(0);
-    store.jobs_published(&[jobs[0].id]).await.unwrap();
+    store.jobs_published(&[(jobs[0].id, 1)]).await.unwrap();
     let lost: Vec<JobId> = store.jobs_lost(&region(), made_at, 10).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(lost, [jobs[2].id]);
 }
@@ -96,11 +96,11 @@ async fn an_end_that_comes_before_the_mark_counts_as_published() {
 async fn marks_for_the_same_jobs_do_not_hold_each_other_up() {
     let store = database().await.store;
     let order = order(&store, "one").await;
-    let mut forth: Vec<JobId> = Vec::new();
+    let mut forth: Vec<(JobId, u64)> = Vec::new();
     for _ in 0..100 {
-        forth.push(deploy(&store, &order).await.id);
+        forth.push((deploy(&store, &order).await.id, 1));
     }
-    let back: Vec<JobId> = forth.iter().rev().copied().collect();
+    let back: Vec<_> = forth.iter().rev().copied().collect();
     let marks = [&forth, &back].into_iter().cycle().take(80).map(|ids| store.jobs_published(ids));
     for marked in futures::future::join_all(marks).await {
         marked.unwrap();
@@ -135,7 +135,7 @@ async fn a_delete_is_published_as_it_was_accepted() {
         change: Change::Delete(Delete {}),
     };
     assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), std::slice::from_ref(&message));
-    store.jobs_published(&[job.id]).await.unwrap();
+    store.jobs_published(&[(job.id, 1)]).await.unwrap();
     assert_eq!(store.jobs_lost(&region(), at(60), 10).await.unwrap(), [message]);
 }
 
@@ -229,7 +229,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
                 }),
             };
             prop_assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), [message]);
-            store.jobs_published(&[job.id]).await.unwrap();
+            store.jobs_published(&[(job.id, 1)]).await.unwrap();
             Ok(())
         })
     });

@@ -1,6 +1,6 @@
 //! What an order is to be in its region: every change starts from what may still come true.
 
-use common::job::{Outcome, Run, Until, Verb};
+use common::job::{JobStarted, Outcome, Run, Until, Verb};
 use common::name::{JobId, OrderId};
 use futures::future::join_all;
 
@@ -8,10 +8,10 @@ use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::Job;
 use super::super::target::StoredTarget;
-use super::cluster::{shared_database, shared_store};
+use super::cluster::{database, shared_database, shared_store};
 use super::{
-    abort, deploy, deploy_pod, end, failed, fresh_order, now, overtaken, pod, region, step, stop, succeed, superseded,
-    try_step, unready,
+    abort, at, deploy, deploy_pod, end, failed, fresh_order, now, overtaken, pod, region, step, stop, succeed,
+    superseded, try_step, unready,
 };
 
 async fn ends(store: &Store, job: &Job, outcome: Outcome) {
@@ -164,4 +164,69 @@ async fn of_steps_and_deploys_at_once_the_last_in_sequence_has_the_newest_revisi
         assert_eq!(job.revision.unwrap().get(), newest, "each carries all that was accepted before it");
     }
     assert_eq!(now(&store, &order).await.target, jobs.last().unwrap().target);
+}
+
+async fn cancel(store: &Store, order: &OrderId, job: &Job) -> Accepted {
+    let acceptance = Acceptance { order, region: &region(), job: JobId::new(), idempotency: None };
+    store.accept_cancel(&acceptance, job.id).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_cancelled_job_leaves_the_order_as_it_was_to_be() {
+    let store = shared_store().await;
+    let (order, first) = deployed(&store).await;
+    let second = deploy(&store, &order).await;
+    let Accepted::Yes(canceller) = cancel(&store, &order, &second).await else { panic!() };
+    assert_eq!((canceller.verb, canceller.revision), (Verb::Cancel, first.revision));
+    assert_eq!(canceller.target, Some(target(1, Run::Running, &first)));
+    assert_eq!(now(&store, &order).await.target, canceller.target);
+
+    // Another that has not ended stands before it.
+    let third = deploy(&store, &order).await;
+    let stopped = stop(&store, &order).await;
+    let Accepted::Yes(canceller) = cancel(&store, &order, &stopped).await else { panic!() };
+    assert_eq!(canceller.target, Some(target(3, Run::Running, &third)));
+}
+
+#[tokio::test]
+async fn a_cancelled_first_deploy_leaves_nothing() {
+    let store = shared_store().await;
+    let order = fresh_order(&store).await;
+    let job = deploy(&store, &order).await;
+    let Accepted::Yes(canceller) = cancel(&store, &order, &job).await else { panic!() };
+    assert_eq!((canceller.revision, &canceller.target), (None, &None));
+    ends(&store, &job, superseded()).await;
+    succeed(&store, &canceller).await;
+    let whole = now(&store, &order).await;
+    assert_eq!((whole.target, whole.deployed, whole.activated_at), (None, None, None));
+    assert_eq!(deploy(&store, &order).await.revision.unwrap().get(), 2, "it can be deployed");
+}
+
+#[tokio::test]
+async fn only_the_newest_job_that_has_not_begun_is_cancelled() {
+    let store = shared_store().await;
+    let (order, first) = deployed(&store).await;
+    assert!(matches!(cancel(&store, &order, &first).await, Accepted::No), "ended");
+    let (second, third) = (deploy(&store, &order).await, deploy(&store, &order).await);
+    assert!(matches!(cancel(&store, &order, &second).await, Accepted::No), "not the newest");
+    let begun = JobStarted { id: third.id, attempts: 1, started_at: at(0) };
+    store.job_started(&begun).await.unwrap();
+    assert!(matches!(cancel(&store, &order, &third).await, Accepted::No), "begun");
+    let fourth = deploy(&store, &order).await;
+    let twice = join_all((0..8).map(|_| cancel(&store, &order, &fourth))).await;
+    assert_eq!(twice.iter().filter(|one| matches!(one, Accepted::Yes(_))).count(), 1);
+    let ended = abort(&store, &order).await;
+    assert!(matches!(cancel(&store, &order, &ended).await, Accepted::No), "a delete");
+}
+
+#[tokio::test]
+async fn a_job_in_the_queue_knows_how_many_are_before_it() {
+    let store = database().await.store;
+    let (one, two) = (fresh_order(&store).await, fresh_order(&store).await);
+    let (first, second) = (deploy(&store, &one).await, deploy(&store, &two).await);
+    assert_eq!(store.queue(&first).await.unwrap().ahead, 0);
+    assert_eq!(store.queue(&second).await.unwrap().ahead, 1);
+    succeed(&store, &first).await;
+    let queue = store.queue(&second).await.unwrap();
+    assert!(queue.ahead == 0 && queue.oldest_seconds < 60, "{queue:?}");
 }
