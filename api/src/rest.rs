@@ -19,7 +19,7 @@ mod server;
 mod tag;
 
 pub use document::document;
-pub use edge::EdgeSettings;
+pub use edge::{ByNats, EdgeSettings, refused};
 pub use server::serve;
 
 use poem::{Endpoint, EndpointExt as _, Response, Route, get};

@@ -17,6 +17,19 @@ pub const HEADER_PART: &str = "Vkube-Part";
 /// Header of an answer in several messages: how many parts there are.
 pub const HEADER_PARTS: &str = "Vkube-Parts";
 
+/// Header of an answer of the service: the status of REST.
+pub const HEADER_STATUS: &str = "Vkube-Status";
+/// Header of the empty message that ends an answer in several messages.
+pub const HEADER_END: &str = "Vkube-End";
+
+/// The name of the service that offers every call of REST (NATS ADR-32).
+pub const SERVICE: &str = "vkube";
+
+/// The subject of a call of the service, by the call's `operationId` in the OpenAPI document.
+pub fn call(operation: &str) -> String {
+    format!("vkube.api.{operation}")
+}
+
 /// The subject of a region's jobs of one verb.
 pub fn job(region: &RegionCode, verb: Verb) -> String {
     format!("vkube.jobs.{region}.{}", verb.as_str())
