@@ -51,7 +51,7 @@ impl Reply<'_> {
         }
         let (head, body) = match body.into_bytes().await {
             Ok(body) => (head(&parts, &body), body),
-            Err(error) => (cut(AppError::internal(error.to_string())), Bytes::new()),
+            Err(error) => (cut(AppError::internal(error.to_string())).await, Bytes::new()),
         };
         if body.len() > self.max_part_bytes() {
             return self.send_parts(head, stream::iter([Ok(body)]), future::pending()).await;
@@ -77,12 +77,12 @@ impl Reply<'_> {
                     Some(echo) if echo.status != Some(StatusCode::NO_RESPONDERS) => continue,
                     _ => return Err(SendError::Gone),
                 },
-                why = &mut end => break cut(why),
+                why = &mut end => break cut(why).await,
                 chunk = body.next() => chunk,
             };
             let mut chunk = match chunk {
                 None => break HeaderMap::new(),
-                Some(Err(error)) => break cut(AppError::internal(error)),
+                Some(Err(error)) => break cut(AppError::internal(error)).await,
                 Some(Ok(chunk)) => chunk,
             };
             while !chunk.is_empty() {
@@ -110,8 +110,9 @@ pub(super) fn is_streamed(response: &Response) -> bool {
 }
 
 /// The headers of a message that ends an answer before its end.
-fn cut(why: AppError) -> HeaderMap {
-    head(&rest::refused(why).into_parts().0, &[])
+async fn cut(why: AppError) -> HeaderMap {
+    let (parts, body) = rest::refused(why).into_parts();
+    head(&parts, &body.into_bytes().await.unwrap_or_default())
 }
 
 /// The headers of an answer's first message. `body` is that of a failure, whose message the micro headers repeat.

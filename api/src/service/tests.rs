@@ -77,6 +77,8 @@ async fn route(scene: Arc<Scene>, mut request: Request) -> Response {
 
 /// An instance of the service.
 struct Instance {
+    /// Lives longer than the service, as the bus does: what is published is not sent yet.
+    _client: Client,
     scene: Arc<Scene>,
     shutdown: CancellationToken,
     run: JoinHandle<()>,
@@ -99,7 +101,7 @@ impl Instance {
         // What was sent before a request of ours is there when its answer is.
         client.flush().await.unwrap();
         let run = tokio::spawn(door.run(grace));
-        Self { scene, shutdown, run }
+        Self { _client: client, scene, shutdown, run }
     }
 
     fn called(&self) -> usize {
