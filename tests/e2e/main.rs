@@ -5,6 +5,7 @@
 mod guide;
 
 mod deploy;
+mod doors;
 mod image;
 mod job;
 mod limits;
