@@ -39,12 +39,14 @@ async fn run() -> anyhow::Result<ExitCode> {
     let matches =
         common::settings::command("vkube-api", "The front end of vkube: REST, PostgreSQL, ports.", &settings::ALL)
             .subcommand(Command::new("openapi").about("Prints the OpenAPI document"))
+            .subcommand(Command::new("calls").about("Prints every call by NATS as rows of a Markdown table"))
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
             .get_matches();
     let given = common::settings::given(&matches, &settings::ALL);
     match matches.subcommand_name() {
         Some("openapi") => return print(&rest::document()),
+        Some("calls") => return print(&service::table(&rest::document())?),
         Some("settings") => return print(&common::settings::table(&settings::ALL)),
         Some("healthcheck") => {
             let listen = settings::listen(&given)?;

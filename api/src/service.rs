@@ -65,6 +65,14 @@ pub enum ServiceError {
     Start(#[source] async_nats::Error),
 }
 
+/// Every call of an OpenAPI document as a row of a Markdown table.
+///
+/// # Errors
+/// When the document is not JSON.
+pub fn table(document: &str) -> Result<String, ServiceError> {
+    serde_json::from_str(document).map(|document| call::table(&document)).map_err(ServiceError::Document)
+}
+
 /// The open door: an instance of the service.
 pub struct Door<E> {
     service: Service,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use common::failure::Reason;
 use e2e::door::{Call, Door, Doors};
 use e2e::http::Answer;
 use e2e::order::{Order, OrderOptions, text};
@@ -209,6 +210,24 @@ fn every_operation_answers_the_same_by_both_doors() -> Result<()> {
                 rest.body,
                 nats.body
             );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn without_a_token_in_the_settings_the_operators_side_is_at_neither_door() -> Result<()> {
+    test(async |t| {
+        let mut system = t.empty_system("shut").await?;
+        let api = system.new_api(&[("VKUBE_OPERATOR_TOKENS", "")]).await?;
+        system.apis.push(api);
+        let doors = Doors::of(&system).await?;
+        let secured = |scheme: &Option<String>| scheme.as_deref() == Some("OperatorToken");
+        for (id, _) in doors.operations.iter().filter(|(_, operation)| secured(&operation.security)) {
+            for door in Door::ALL {
+                let call = Call::of(id).with("id", "x").operator("x").body("{}");
+                doors.ask(door, &call).await?.refused(404, Reason::NotFound)?;
+            }
         }
         Ok(())
     })

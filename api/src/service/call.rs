@@ -64,6 +64,20 @@ pub(super) fn calls(document: &Value) -> Vec<Call> {
         .collect()
 }
 
+/// Every call as a row of a Markdown table: its subject, the call of REST, the headers that it reads, and whether it reads a
+/// body.
+pub(super) fn table(document: &Value) -> String {
+    let mut calls = calls(document);
+    calls.sort_by(|one, other| (&one.path, one.method.as_str()).cmp(&(&other.path, other.method.as_str())));
+    let row = |call: &Call| {
+        let headers: Vec<String> = call.parameters.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
+        let headers = if headers.is_empty() { "-".to_owned() } else { headers.join(", ") };
+        let body = if call.metadata.contains_key("request") { "JSON" } else { "-" };
+        format!("| `{}` | `{} {}` | {headers} | {body} |\n", call.subject(), call.method, call.path)
+    };
+    calls.iter().map(row).collect()
+}
+
 /// What a call is told by headers, and the schema of all of them.
 fn parameters(operation: &Value, document: &Value) -> (Vec<Parameter>, Value) {
     let (mut parameters, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
@@ -177,6 +191,13 @@ mod tests {
             assert_eq!(in_path.count(), call.path.matches('{').count(), "{}", call.name);
             assert!(names.iter().all(|name| !name.starts_with("nats-") && !name.starts_with("vkube-")), "{names:?}");
         }
+    }
+
+    #[test]
+    fn the_documented_table_is_this_table() {
+        let documented = include_str!("../../../docs/NATS.md");
+        assert!(documented.contains(&table(&document())), "stale: see vkube-api calls");
+        assert_eq!(documented.matches("| `vkube.api.").count(), calls(&document()).len());
     }
 
     #[test]
