@@ -165,10 +165,13 @@ impl<E: Endpoint<Output = Response> + 'static> Door<E> {
 impl<E: Endpoint<Output = Response> + 'static> Room<E> {
     /// Begins to work on a request, beside those that are in work.
     async fn take(self: &Arc<Self>, call: Arc<Call>, request: Request) {
-        if request.message.reply.is_none() {
-            // Nobody would hear what became of it, so nothing becomes of it.
+        if !request.message.reply.as_deref().is_some_and(subject::is_inbox) {
+            // Whoever asks would not hear what became of it, so nothing becomes of it.
             if !self.warned_of_silence.swap(true, Ordering::Relaxed) {
-                tracing::warn!(call = call.name, "nats: a request without a reply subject is dropped, as all such are");
+                tracing::warn!(
+                    call = call.name,
+                    "nats: a request without an inbox for its answer is dropped, as all are"
+                );
             }
             return;
         }

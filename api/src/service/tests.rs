@@ -232,6 +232,11 @@ async fn what_is_too_much_is_refused_at_once_and_what_nobody_waits_for_is_not_do
     let server = NatsServer::start().await;
     let (instance, client) = (Instance::start(&server, LIMITS).await, client(&server).await);
     client.publish("vkube.api.wait", Bytes::new()).await.unwrap();
+    let streams = async_nats::jetstream::new(client.clone());
+    let config = async_nats::jetstream::stream::Config { name: "OURS".to_owned(), ..Default::default() };
+    streams.create_stream(config).await.unwrap();
+    // An empty end mark would be a request to delete the stream.
+    client.publish_with_reply("vkube.api.stream", "$JS.API.STREAM.DELETE.OURS", Bytes::new()).await.unwrap();
     let waiting = [0, 1].map(|_| {
         let client = client.clone();
         tokio::spawn(async move { ask(&client, "wait", HeaderMap::new(), "").await })
@@ -245,7 +250,8 @@ async fn what_is_too_much_is_refused_at_once_and_what_nobody_waits_for_is_not_do
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap().payload, "{}");
     }
-    assert_eq!(instance.called(), 2, "the one without a reply subject never came to a route");
+    assert_eq!(instance.called(), 2, "those without an inbox never came to a route");
+    streams.get_stream("OURS").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
