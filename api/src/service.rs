@@ -33,7 +33,7 @@ use self::call::{Call, calls};
 use crate::app::error::AppError;
 use crate::rest;
 
-/// How long requests that have come already may take to be looked at after the end of their subscriptions.
+/// How long subscriptions may take to end: what they still hold is worked on.
 const LATE: Duration = Duration::from_secs(1);
 
 /// How much one instance does at a time.
@@ -43,7 +43,7 @@ pub struct ServiceLimits {
     pub max_in_flight: usize,
     /// The most answers that go on for as long as somebody follows them.
     pub max_streams: usize,
-    /// How long one of those goes on: whose inbox serves other answers, too, is not noticed to be gone.
+    /// The longest that one of those goes on. Who listens to an inbox for other answers is not noticed to have gone.
     pub longest_stream: Duration,
 }
 
@@ -170,7 +170,7 @@ impl<E: Endpoint<Output = Response> + 'static> Room<E> {
             if !self.warned_of_silence.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     call = call.name,
-                    "nats: a request without an inbox for its answer is dropped, as all are"
+                    "nats: a request without an inbox is dropped; of others nothing is said"
                 );
             }
             return;
