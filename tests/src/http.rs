@@ -145,10 +145,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer, however it came, if it has the form of `wire.md` §2.
+    /// An answer, however it came, if it has the form of `wire.md` §2. A stream that has ended is one text.
     pub(crate) fn checked(what: &str, status: u16, headers: &HeaderMap, bytes: &[u8], took: Duration) -> Result<Self> {
         let answer = || -> Result<Self> {
             let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            if status == 200 && kind.starts_with("text/event-stream") {
+                let body = String::from_utf8_lossy(bytes).into_owned().into();
+                return Ok(Self { what: what.to_owned(), status, headers: headers.clone(), body, took });
+            }
             ensure!(kind.starts_with("application/json"), "content-type is {kind:?}");
             let body = serde_json::from_slice(bytes)?;
             let answer = Self { what: what.to_owned(), status, headers: headers.clone(), body, took };

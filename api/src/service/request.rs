@@ -16,7 +16,8 @@ use crate::rest::ByNats;
 /// What is written otherwise in paths and queries: all but some that never mean anything there. Dots are, as `..` does.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 /// Headers that pass on though no call describes them.
-const PASSED: [HeaderName; 2] = [header::ACCEPT, HeaderName::from_static("traceparent")];
+const PASSED: [HeaderName; 3] =
+    [header::ACCEPT, HeaderName::from_static("last-event-id"), HeaderName::from_static("traceparent")];
 
 /// The request of a call.
 ///
@@ -37,7 +38,9 @@ pub(super) fn request(call: &Call, headers: Option<&HeaderMap>, payload: Bytes) 
         }
     }
     for header in &PASSED {
-        pass(header, &values(headers, header.as_str()).collect::<Vec<_>>(), &mut passed, &mut problems);
+        if !passed.contains_key(header) {
+            pass(header, &values(headers, header.as_str()).collect::<Vec<_>>(), &mut passed, &mut problems);
+        }
     }
     if !problems.is_empty() {
         return Err(AppError::invalid(problems));
