@@ -15,7 +15,7 @@ mod streams;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -244,6 +244,11 @@ impl Bus {
     /// The consumer of all ends of jobs, shared by all instances.
     pub fn results(&self) -> ResultsConsumer {
         ResultsConsumer { link: self.inner.link.clone(), streams: self.inner.streams.clone() }
+    }
+
+    /// The connection, for what is no business of regions. It lives until [`drain`](Self::drain).
+    pub fn client(&self) -> async_nats::Client {
+        self.inner.link.client.clone()
     }
 
     /// What is not ready, without asking anybody.

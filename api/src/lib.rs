@@ -2,6 +2,7 @@
 //! order in which a request meets them.
 
 pub mod rest;
+pub mod service;
 
 pub mod app;
 

@@ -1,6 +1,7 @@
 //! `vkube-api`: reads settings, puts the parts together, serves until SIGTERM.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,9 +9,10 @@ use api::app::secret::Secrets;
 use api::app::{App, Parts};
 use api::bus::Bus;
 use api::registry::Registry;
+use api::service::ServiceLimits;
 use api::settings::{self, Settings};
 use api::store::Store;
-use api::{probe, rest};
+use api::{probe, rest, service};
 use clap::Command;
 use common::name::Instance;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,12 +39,14 @@ async fn run() -> anyhow::Result<ExitCode> {
     let matches =
         common::settings::command("vkube-api", "The front end of vkube: REST, PostgreSQL, ports.", &settings::ALL)
             .subcommand(Command::new("openapi").about("Prints the OpenAPI document"))
+            .subcommand(Command::new("calls").about("Prints every call by NATS as rows of a Markdown table"))
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
             .get_matches();
     let given = common::settings::given(&matches, &settings::ALL);
     match matches.subcommand_name() {
         Some("openapi") => return print(&rest::document()),
+        Some("calls") => return print(&service::table(&rest::document())?),
         Some("settings") => return print(&common::settings::table(&settings::ALL)),
         Some("healthcheck") => {
             let listen = settings::listen(&given)?;
@@ -92,9 +96,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (background, stop) = (TaskTracker::new(), CancellationToken::new());
     let app = App::start(parts, shutdown.clone(), &background, &stop);
 
-    let routes = rest::routes(app, settings.edge);
-    let served = rest::serve(settings.listen, routes, shutdown.clone(), settings.shutdown_grace).await;
-    shutdown.cancel();
+    // Two doors to the same routes.
+    let routes = Arc::new(rest::routes(app, settings.edge));
+    let limits = ServiceLimits::in_flight(settings.edge.max_in_flight);
+    let document = rest::document();
+    let door = service::open(bus.client(), &document, routes.clone(), limits, shutdown.clone());
+    let door = door.await.context("NATS service")?;
+    let serve = async {
+        let served = rest::serve(settings.listen, routes, shutdown.clone(), settings.shutdown_grace).await;
+        shutdown.cancel();
+        served
+    };
+    let (served, ()) = tokio::join!(serve, door.run(settings.shutdown_grace));
     stop.cancel();
     background.close();
     tasks.close();

@@ -25,7 +25,7 @@ mod tag;
 mod user_service;
 
 pub use document::document;
-pub use edge::EdgeSettings;
+pub use edge::{ByNats, EdgeSettings, refused};
 pub use server::serve;
 
 use poem::{Endpoint, EndpointExt as _, Response, Route, get};

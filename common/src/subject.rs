@@ -17,6 +17,27 @@ pub const HEADER_PART: &str = "Vkube-Part";
 /// Header of an answer in several messages: how many parts there are.
 pub const HEADER_PARTS: &str = "Vkube-Parts";
 
+/// Header of an answer of the service: the status of REST.
+pub const HEADER_STATUS: &str = "Vkube-Status";
+/// Header of the empty message that ends an answer in several messages.
+pub const HEADER_END: &str = "Vkube-End";
+
+/// The name of the service that offers every call of REST (NATS ADR-32).
+pub const SERVICE: &str = "vkube";
+
+/// The subject of a call of the service, by the call's `operationId` in the OpenAPI document.
+pub fn call(operation: &str) -> String {
+    format!("vkube.api.{operation}")
+}
+
+/// Whether a reply subject that a stranger chose is an inbox, as servers may have rewritten it for another account (`_R_`) or
+/// cluster (`_GR_`). To answer to any other subject would be to publish there what the stranger may not.
+pub fn is_inbox(reply: &str) -> bool {
+    let routed = reply.strip_prefix("_GR_.").and_then(|rest| rest.splitn(3, '.').nth(2));
+    let reply = routed.unwrap_or(reply);
+    reply.starts_with("_INBOX") || reply.starts_with("_R_.")
+}
+
 /// The subject of a region's jobs of one verb.
 pub fn job(region: &RegionCode, verb: Verb) -> String {
     format!("vkube.jobs.{region}.{}", verb.as_str())
@@ -101,6 +122,24 @@ pub fn bucket_subject(bucket: &str, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_inboxes_are_answered() {
+        for (reply, expected) in [
+            ("_INBOX.a.b", true),
+            ("_INBOX_eu.a", true),
+            ("_R_.a.b", true),
+            ("_GR_.cluster.server._INBOX.a", true),
+            ("_GR_.cluster.server.$JS.API.STREAM.DELETE.RESULTS", false),
+            ("_GR_.a", false),
+            ("$JS.API.STREAM.DELETE.RESULTS", false),
+            ("$KV.hostports.eu.tcp.80", false),
+            ("vkube.jobs.eu.delete", false),
+            ("", false),
+        ] {
+            assert_eq!(is_inbox(reply), expected, "{reply}");
+        }
+    }
 
     #[test]
     fn subjects_and_keys_read_back() {

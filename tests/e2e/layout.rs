@@ -84,8 +84,17 @@ fn folders_name_only_what_they_may_know() -> Result<()> {
         ),
         (
             "api/src/app",
-            &["crate::rest", "poem", "async_nats", "tokio_postgres", "deadpool_postgres", "common::subject"],
+            &[
+                "crate::rest",
+                "crate::service",
+                "poem",
+                "async_nats",
+                "tokio_postgres",
+                "deadpool_postgres",
+                "common::subject",
+            ],
         ),
+        ("api/src/service", &["crate::store", "crate::bus", "crate::registry", "tokio_postgres", "deadpool_postgres"]),
         ("api/src/store", &["crate::bus", "crate::rest", "crate::app", "crate::registry", "poem", "async_nats"]),
         ("api/src/bus", &["crate::store", "crate::rest", "crate::app", "crate::registry", "poem", "tokio_postgres"]),
         ("api/src/registry", &["crate::store", "crate::rest", "crate::app", "crate::bus", "poem", "async_nats"]),
@@ -120,6 +129,7 @@ fn subjects_streams_and_buckets_are_spelled_in_one_place() -> Result<()> {
     for folder in ["api/src", "workers/src"] {
         for (file, line) in code_of(folder)? {
             for spelled in [
+                "\"vkube.api",
                 "\"vkube.jobs",
                 "\"vkube.reads",
                 "\"vkube.results",

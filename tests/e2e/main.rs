@@ -6,6 +6,7 @@ mod guide;
 
 mod cli;
 mod deploy;
+mod doors;
 mod edit;
 mod image;
 mod job;

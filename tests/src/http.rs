@@ -108,16 +108,7 @@ impl Request {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let bytes = response.bytes().await.with_context(|| format!("{what}: no whole answer"))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let answer = || -> Result<Answer> {
-            let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            ensure!(kind.starts_with("application/json"), "content-type is {kind:?}");
-            let body = serde_json::from_slice(&bytes)?;
-            let answer = Answer { what: what.clone(), status, headers: headers.clone(), body, took: begun.elapsed() };
-            answer.has_the_form_of_the_contract()?;
-            Ok(answer)
-        };
-        answer().with_context(|| format!("{what} was answered with {status} {text}"))
+        Answer::checked(&what, status, &headers, &bytes, begun.elapsed())
     }
 
     /// Sends it again for a while as long as the service is busy, as a patient client does. For what prepares a test.
@@ -154,6 +145,23 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer, however it came, if it has the form of `wire.md` §2. A stream that has ended is one text.
+    pub(crate) fn checked(what: &str, status: u16, headers: &HeaderMap, bytes: &[u8], took: Duration) -> Result<Self> {
+        let answer = || -> Result<Self> {
+            let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            if status == 200 && kind.starts_with("text/event-stream") {
+                let body = String::from_utf8_lossy(bytes).into_owned().into();
+                return Ok(Self { what: what.to_owned(), status, headers: headers.clone(), body, took });
+            }
+            ensure!(kind.starts_with("application/json"), "content-type is {kind:?}");
+            let body = serde_json::from_slice(bytes)?;
+            let answer = Self { what: what.to_owned(), status, headers: headers.clone(), body, took };
+            answer.has_the_form_of_the_contract()?;
+            Ok(answer)
+        };
+        answer().with_context(|| format!("{what} was answered with {status} {}", String::from_utf8_lossy(bytes)))
+    }
+
     /// `wire.md` §2: a failure has a top-level `error` with the status as its code; a success is an object or an array
     /// without `error` and `message`, the log being the one string.
     fn has_the_form_of_the_contract(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 
 pub mod test;
 
+pub mod door;
 pub mod http;
 pub mod order;
 pub mod pod;

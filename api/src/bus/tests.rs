@@ -4,7 +4,7 @@ mod jobs;
 mod ledger;
 mod outages;
 mod presence;
-mod server;
+pub(crate) mod server;
 mod settling;
 
 use std::collections::BTreeSet;

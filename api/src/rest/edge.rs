@@ -35,6 +35,18 @@ pub struct EdgeSettings {
     pub max_in_flight: usize,
 }
 
+/// Marks a request that came by NATS.
+#[derive(Debug, Clone, Copy)]
+pub struct ByNats;
+
+/// The answer to a request that never comes to a route, in the one shape.
+pub fn refused(error: AppError) -> Response {
+    let id = new_id();
+    let response = finish(render(raise(error), &id), &id);
+    tracing::info!(request_id = id, http.response.status_code = response.status().as_u16(), "request refused");
+    response
+}
+
 /// Puts the edge around routes. `allow` tells the methods of each path.
 pub(super) fn wrap(
     routes: impl Endpoint + 'static,
@@ -104,6 +116,7 @@ impl<E: Endpoint> Endpoint for Edge<E> {
             "http.request",
             request_id = %id,
             trace_id = tracing::field::Empty,
+            network.protocol.name = if request.data::<ByNats>().is_some() { "nats" } else { "http" },
             http.request.method = %request.method(),
             order.id = tracing::field::Empty,
             job.id = tracing::field::Empty,

@@ -9,14 +9,14 @@ use tokio::time;
 use uuid::Uuid;
 
 /// Ends with the value.
-pub(super) struct NatsServer {
+pub(crate) struct NatsServer {
     port: u16,
     folder: PathBuf,
     process: Child,
 }
 
 impl NatsServer {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("vkube-nats-{}", Uuid::new_v4().simple()));
         std::fs::create_dir_all(&folder).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -25,31 +25,31 @@ impl NatsServer {
         server
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Kills it, as a power cut would.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.process.kill().await.unwrap();
     }
 
     /// Kills it and starts it again on what it has stored.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.kill().await;
         self.process = spawn(&self.folder, self.port, "");
         self.ready().await;
     }
 
     /// Kills it and starts it again for one user only, and does not wait.
-    pub(super) async fn restart_for(&mut self, user: &str, password: &str) {
+    pub(crate) async fn restart_for(&mut self, user: &str, password: &str) {
         self.kill().await;
         let login = format!("authorization {{ user: \"{user}\", password: \"{password}\" }}");
         self.process = spawn(&self.folder, self.port, &login);
     }
 
     /// Kills it and starts it again with nothing stored.
-    pub(super) async fn wipe(&mut self) {
+    pub(crate) async fn wipe(&mut self) {
         self.kill().await;
         std::fs::remove_dir_all(self.folder.join("jetstream")).unwrap();
         self.process = spawn(&self.folder, self.port, "");
