@@ -7,6 +7,7 @@ pub mod change;
 pub mod deploy;
 pub mod edit;
 pub mod error;
+pub mod expose;
 pub mod image;
 pub mod info;
 pub mod job;

@@ -13,6 +13,7 @@ mod edge;
 mod edit;
 mod error;
 mod health;
+mod ingress;
 mod job;
 mod lookup;
 mod monitor;

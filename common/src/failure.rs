@@ -50,6 +50,8 @@ pub enum Reason {
     OrderEnded,
     /// The job has begun or ended, or a newer one stands before it.
     JobBegun,
+    /// A domain is bound to another order.
+    DomainTaken,
     /// The order is stopped.
     OrderStopped,
     /// The pod has no container of that name, or several and none was named.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::ingress::Exposure;
 use crate::name::{Instance, JobId, OrderId, RegionCode, Revision, Sequence};
 use crate::pod::Pod;
 
@@ -45,6 +46,8 @@ pub enum Change {
     Stop(Target),
     /// Makes the pod of a stopped order again, of the same revision.
     Start(Target),
+    /// Binds and unbinds domains; the pod is left alone.
+    Expose(Target),
     /// Takes back a job that had not begun: the target is the one before it.
     Cancel(Target),
     /// Removes all that the order has in the region, its volume included.
@@ -59,6 +62,7 @@ impl Change {
             Self::Restart(_) => Verb::Restart,
             Self::Stop(_) => Verb::Stop,
             Self::Start(_) => Verb::Start,
+            Self::Expose(_) => Verb::Expose,
             Self::Cancel(_) => Verb::Cancel,
             Self::Delete(_) => Verb::Delete,
         }
@@ -72,6 +76,7 @@ impl Change {
             Verb::Restart => Self::Restart(target),
             Verb::Stop => Self::Stop(target),
             Verb::Start => Self::Start(target),
+            Verb::Expose => Self::Expose(target),
             Verb::Cancel => Self::Cancel(target),
             Verb::Delete => Self::Delete(Delete {}),
         }
@@ -90,6 +95,8 @@ pub enum Verb {
     Stop,
     /// See [`Change::Start`].
     Start,
+    /// See [`Change::Expose`].
+    Expose,
     /// See [`Change::Cancel`].
     Cancel,
     /// See [`Change::Delete`].
@@ -98,7 +105,8 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb there is.
-    pub const ALL: [Self; 6] = [Self::Deploy, Self::Restart, Self::Stop, Self::Start, Self::Cancel, Self::Delete];
+    pub const ALL: [Self; 7] =
+        [Self::Deploy, Self::Restart, Self::Stop, Self::Start, Self::Expose, Self::Cancel, Self::Delete];
 
     /// The verb as it stands in subjects, in PostgreSQL and in REST.
     pub fn as_str(self) -> &'static str {
@@ -107,6 +115,7 @@ impl Verb {
             Self::Restart => "restart",
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::Expose => "expose",
             Self::Cancel => "cancel",
             Self::Delete => "delete",
         }
@@ -142,6 +151,9 @@ pub struct Target {
     /// The job that made the pod, or last had it made anew: while it stays the same, the pod is left alone. None = this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_job: Option<JobId>,
+    /// By which domains it is reached.
+    #[serde(default, skip_serializing_if = "Exposure::is_never")]
+    pub exposure: Exposure,
 }
 
 /// Whether an order's pod runs.

@@ -8,6 +8,7 @@ pub mod quantity;
 pub mod image;
 pub mod sealed;
 
+pub mod ingress;
 pub mod pod;
 
 pub mod failure;

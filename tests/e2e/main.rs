@@ -9,6 +9,7 @@ mod deploy;
 mod doors;
 mod edit;
 mod image;
+mod ingress;
 mod job;
 mod limits;
 mod log;

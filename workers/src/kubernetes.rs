@@ -60,6 +60,10 @@ pub enum Kind {
     Secret,
     /// The pod.
     Deployment,
+    /// What an Ingress leads to.
+    Service,
+    /// The order's domains.
+    Ingress,
     /// The order's fence, in the worker's own namespace.
     Lease,
 }
@@ -76,6 +80,8 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::Deployment => "Deployment",
+            Self::Service => "Service",
+            Self::Ingress => "Ingress",
             Self::Lease => "Lease",
         }
     }
@@ -91,6 +97,8 @@ impl Kind {
             Self::ConfigMap => ("api/v1", "configmaps"),
             Self::Secret => ("api/v1", "secrets"),
             Self::Deployment => ("apis/apps/v1", "deployments"),
+            Self::Service => ("api/v1", "services"),
+            Self::Ingress => ("apis/networking.k8s.io/v1", "ingresses"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
         };
         format!("/{group}/namespaces/{namespace}/{plural}")

@@ -2,6 +2,7 @@
 //! the same revision always gives the same objects.
 
 mod deployment;
+mod ingress;
 mod network;
 mod objects;
 mod secrets;
@@ -12,6 +13,8 @@ use common::pod::Storage;
 use common::sealed::{KeyRing, SealError};
 
 pub use deployment::references;
+pub use ingress::ISSUED_SECRET;
+pub use objects::SINGLE;
 
 use crate::kubernetes::{Identity, Manifest};
 use crate::settings::PodSettings;
@@ -27,8 +30,10 @@ pub struct Manifests {
     pub policy: Manifest,
     /// What only this revision's pod uses.
     pub contents: Vec<Manifest>,
-    /// Last: it makes the pod.
+    /// It makes the pod.
     pub deployment: Manifest,
+    /// What its domains need; empty = no domain is bound.
+    pub exposure: Vec<Manifest>,
 }
 
 impl Manifests {
@@ -52,9 +57,13 @@ impl Manifests {
         contents.extend(objects::config_files(by, pod));
         contents.extend(secrets::environment(by, pod, keys)?);
         let namespace = objects::namespace(by);
-        let policy = network::network_policy(by, pod, &settings.egress_deny);
+        let policy = network::network_policy(by, target, &settings.egress_deny);
         let deployment = deployment::deployment(by, target, region, settings);
-        Ok(Self { namespace, lasting, policy, contents, deployment })
+        let exposure = match target.exposure.ingress() {
+            Some(ingress) => ingress::exposure(by, ingress, &settings.ingress),
+            None => Vec::new(),
+        };
+        Ok(Self { namespace, lasting, policy, contents, deployment, exposure })
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod apply;
 mod delete;
+mod expose;
 mod leftovers;
 mod log;
 mod overtaken;
@@ -155,6 +156,7 @@ pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), Ope
         | Change::Restart(target)
         | Change::Stop(target)
         | Change::Start(target)
+        | Change::Expose(target)
         | Change::Cancel(target) => target.run(context, &about).await,
         Change::Delete(delete) => delete.run(context, &about).await,
     }

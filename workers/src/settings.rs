@@ -76,6 +76,21 @@ const EGRESS_DENY: Setting = Setting::new(
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,127.0.0.0/8,fc00::/7,fe80::/10,::1/128",
     "Networks that pods may not reach (but for DNS): those of pods, services, nodes and metadata; add public node addresses.",
 );
+const INGRESS_CLASS: Setting =
+    Setting::without_default("VKUBE_INGRESS_CLASS", "The class of orders' Ingresses; none = the cluster's default.");
+const INGRESS_ISSUER: Setting = Setting::without_default(
+    "VKUBE_INGRESS_ISSUER",
+    "The ClusterIssuer of cert-manager that certificates are asked of; none = the region issues none.",
+);
+const INGRESS_TLS_SECRET: Setting = Setting::without_default(
+    "VKUBE_INGRESS_TLS_SECRET",
+    "The Secret with the region's own certificate, as Ingresses name it; none = domains without a certificate of their own are served unencrypted.",
+);
+const INGRESS_PASSTHROUGH: Setting = Setting::new(
+    "VKUBE_INGRESS_PASSTHROUGH",
+    "nginx.ingress.kubernetes.io/ssl-passthrough=true",
+    "The annotation, key=value, of Ingresses whose pods encrypt by themselves.",
+);
 const ROLLOUT_TIMEOUT: Setting = Setting::new(
     "VKUBE_JOB_ROLLOUT_TIMEOUT_SECONDS",
     "300",
@@ -172,6 +187,21 @@ pub struct PodSettings {
     pub runtime_class: Option<String>,
     /// Networks that pods may not reach.
     pub egress_deny: Vec<Cidr>,
+    /// How domains lead to pods.
+    pub ingress: IngressSettings,
+}
+
+/// What all Ingresses of the region have in common.
+#[derive(Debug, Clone)]
+pub struct IngressSettings {
+    /// None = the cluster's default.
+    pub class: Option<String>,
+    /// Who issues certificates; none = nobody.
+    pub issuer: Option<String>,
+    /// The region's own certificate.
+    pub tls_secret: Option<String>,
+    /// The annotation, key and value, by which connections are passed through to the pod.
+    pub passthrough: (String, String),
 }
 
 impl Settings {
@@ -196,6 +226,10 @@ impl Settings {
             STORAGE_CLASS,
             RUNTIME_CLASS,
             EGRESS_DENY,
+            INGRESS_CLASS,
+            INGRESS_ISSUER,
+            INGRESS_TLS_SECRET,
+            INGRESS_PASSTHROUGH,
         ];
         own.into_iter().chain(KubeletSettings::ALL).chain(TelemetrySettings::ALL).collect()
     }
@@ -266,6 +300,7 @@ fn read_pods(read: &mut Reader<'_>, rollout_timeout: Option<Duration>) -> Option
     let storage_class = read.optional(&STORAGE_CLASS);
     let runtime_class = read.optional(&RUNTIME_CLASS);
     let egress_deny = read.list(&EGRESS_DENY);
+    let ingress = read_ingress(read);
     let timeout = rollout_timeout?.as_secs();
     Some(PodSettings {
         termination_grace_seconds: u16::try_from(grace?).ok()?,
@@ -273,7 +308,18 @@ fn read_pods(read: &mut Reader<'_>, rollout_timeout: Option<Duration>) -> Option
         storage_class,
         runtime_class,
         egress_deny,
+        ingress: ingress?,
     })
+}
+
+fn read_ingress(read: &mut Reader<'_>) -> Option<IngressSettings> {
+    let (class, issuer, tls_secret) =
+        (read.optional(&INGRESS_CLASS), read.optional(&INGRESS_ISSUER), read.optional(&INGRESS_TLS_SECRET));
+    let passthrough = read.required_with(&INGRESS_PASSTHROUGH, |text| match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be key=value"),
+    });
+    Some(IngressSettings { class, issuer, tls_secret, passthrough: passthrough? })
 }
 
 /// What is wrong is told without the text, which may hold a password.

@@ -41,7 +41,7 @@ impl App {
         let canceller = match self.store.accept_cancel(&acceptance, job.id).await? {
             Accepted::Yes(canceller) => canceller,
             Accepted::KeyTaken => return self.job(&order, id).await,
-            Accepted::No => return Err(self.not_cancelled(&order, id).await),
+            Accepted::DomainTaken | Accepted::No => return Err(self.not_cancelled(&order, id).await),
         };
         tracing::info!(job = %job.id, order = %order.id, by = %canceller.id, "job cancelled");
         let ended = self.end_cancelled(&job, &canceller).await;

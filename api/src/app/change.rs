@@ -72,9 +72,9 @@ impl Step {
 
     fn patch(self, job: JobId) -> Patch {
         match self {
-            Self::Restart => Patch { pod_job: Some(job), run: None },
-            Self::Stop => Patch { run: Some(Run::Stopped), pod_job: None },
-            Self::Start => Patch { run: Some(Run::Running), pod_job: Some(job) },
+            Self::Restart => Patch { pod_job: Some(job), ..Patch::default() },
+            Self::Stop => Patch { run: Some(Run::Stopped), ..Patch::default() },
+            Self::Start => Patch { run: Some(Run::Running), pod_job: Some(job), exposure: None },
         }
     }
 }
@@ -116,14 +116,16 @@ impl App {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                 answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"))
             }
-            (Accepted::No, _) => Err(self.not_accepted(&order.id, &region).await),
+            (Accepted::DomainTaken | Accepted::No, _) => Err(self.not_accepted(&order.id, &region).await),
         }
     }
 
     /// Publishes an accepted job and answers with its end, if that comes in time.
     pub(super) async fn carry_out(&self, job: Job, pod: Pod, wait: Wait) -> Result<ChangeAnswer, AppError> {
         match self.run(&job.message(Some(pod.clone())), wait).await {
-            Some(result) => answer(job.ended(result), pod),
+            Some(result) if result.outcome == Outcome::Succeeded => answer(job.ended(result), pod),
+            // Whoever is told that a change came to nothing may change the order at once: from what it was before.
+            Some(result) => answer(self.recorded(job, result).await?, pod),
             None => Ok(ChangeAnswer::Accepted(job)),
         }
     }

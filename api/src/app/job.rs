@@ -18,7 +18,10 @@ use crate::store::orders::Order;
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the record is asked for a job that has ended but is not yet recorded.
-const RECORD_POLL: Duration = Duration::from_millis(50);
+const RECORD_POLL: Duration = Duration::from_millis(20);
+
+/// How long an end may take to be on record before it is answered without.
+const RECORD_WITHIN: Duration = Duration::from_secs(2);
 
 impl App {
     /// A job of an order.
@@ -47,13 +50,20 @@ impl App {
         if job.outcome.is_some() {
             return Ok(job);
         }
-        let until = Instant::now() + time;
         let result = tokio::select! {
             result = self.bus.wait_result(&job.region, job.id, time) => result,
             () = self.shutdown.cancelled() => None,
         };
-        let Some(result) = result else { return Ok(job) };
-        // The record follows within moments; if it does not, the result itself is the answer.
+        match result {
+            Some(result) => self.recorded(job, result).await,
+            None => Ok(job),
+        }
+    }
+
+    /// The job once its end is on record, which follows the result within moments; if it does not, the result itself is the
+    /// end.
+    pub(super) async fn recorded(&self, job: Job, result: JobResult) -> Result<Job, AppError> {
+        let until = Instant::now() + RECORD_WITHIN;
         while Instant::now() < until {
             match self.store.job(&job.order, job.id).await? {
                 Some(ended) if ended.outcome.is_some() => return Ok(ended),

@@ -102,6 +102,11 @@ impl<'a> Field<'a> {
         convert(self.text(problems)?).map_err(|error| problems.add(self.path.clone(), error)).ok()
     }
 
+    /// The value as a boolean.
+    pub fn boolean(&self, problems: &mut Problems) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.wrong("must be true or false", problems))
+    }
+
     /// The value as a whole number.
     pub fn integer<T, E: fmt::Display>(
         &self,

@@ -26,7 +26,10 @@ impl Statuses for ChangeFailures {
         (400, "Problems of the body; `details` names each field"),
         (401, "The secret is missing or not valid"),
         (404, "Nothing is deployed; with `until=available`: the image does not exist (`IMAGE_NOT_FOUND`)"),
-        (409, "Ports that others hold (`PORT_OCCUPIED`), an order that has ended or is stopped, a newer change"),
+        (
+            409,
+            "Ports or domains that others hold (`PORT_OCCUPIED`, `DOMAIN_TAKEN`), an order that has ended or is stopped, a newer change",
+        ),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (422, "The key was used for another request, Kubernetes refuses the pod, or a registry refuses its login"),

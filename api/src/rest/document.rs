@@ -3,11 +3,11 @@
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
-use super::{GUIDE, PREFIX, admin, deployment, edit, job, monitor, step, user_service};
+use super::{GUIDE, PREFIX, admin, deployment, edit, ingress, job, monitor, step, user_service};
 
 /// Every call, as the document describes them.
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
-    let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, monitor::MonitorApi);
+    let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, ingress::IngressApi, monitor::MonitorApi);
     let order = (user_service::UserServiceApi, pod);
     OpenApiService::new((GUIDE, order, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
         .description(

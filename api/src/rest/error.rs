@@ -31,6 +31,7 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         | Reason::PortOccupied
         | Reason::OrderEnded
         | Reason::OrderStopped
+        | Reason::DomainTaken
         | Reason::JobBegun
         | Reason::LogUnavailable
         | Reason::Superseded => StatusCode::CONFLICT,

@@ -1,5 +1,6 @@
 //! What the order runs: deploy, log, status.
 
+use common::ingress::Domain;
 use common::read::{LogQuery, Status};
 use poem::web::Data;
 use poem_openapi::param::Query;
@@ -61,7 +62,7 @@ struct StatusBody<'a> {
     annotations: &'a RawValue,
     observed_at: &'a str,
     stale: bool,
-    domains: Option<Vec<String>>,
+    domains: Option<&'a [Domain]>,
 }
 
 /// A pod's state. Documents the answer, which travels as the region's own JSON.
@@ -166,7 +167,7 @@ impl PodApi {
             annotations: &status.annotations,
             observed_at: &status.observed_at,
             stale: status.stale,
-            domains: None,
+            domains: order.domains(),
         };
         Ok(Raw::new(serde_json::to_vec(&body).map_err(AppError::internal)?))
     }

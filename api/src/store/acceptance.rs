@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::ingress::{Domain, Exposure};
 use common::job::{Run, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode, Revision};
 use common::pod::Pod;
@@ -10,7 +11,7 @@ use tokio_postgres::types::{Json, ToSql};
 
 use super::jobs::{self, Job};
 use super::target::Patch;
-use super::{Store, StoreError, parsed, revisions};
+use super::{Store, StoreError, domains, parsed, revisions};
 
 /// A change to accept: its job.
 #[derive(Debug)]
@@ -36,13 +37,12 @@ pub enum Accepted {
     Yes(Job),
     /// Another request with the same key was accepted first.
     KeyTaken,
+    /// Another order has one of the domains, or a moment ago another request bound it to this one.
+    DomainTaken,
     /// The order has ended, or is not as the change needs it, or belongs to another region, or the job's id was made too long
     /// ago.
     No,
 }
-
-/// Another request with the same key was accepted first.
-struct KeyTaken;
 
 /// Of an order: whether its customer may change it.
 const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
@@ -80,7 +80,8 @@ impl Store {
         );
         let made_at = acceptance.job.made_at();
         let not_after = made_at.checked_add(ACCEPTED_WITHIN).unwrap_or(made_at);
-        let patch = Patch { pod_job: Some(acceptance.job), run: base.is_none().then_some(Run::Running) };
+        let run = base.is_none().then_some(Run::Running);
+        let patch = Patch { pod_job: Some(acceptance.job), run, exposure: None };
         let base = base.map(|revision| parsed("revision", i32::try_from(revision.get()))).transpose()?;
         self.accept(&sql, acceptance, &[&Json(pod), &jobs::until_str(until), &not_after, &Json(patch), &base]).await
     }
@@ -115,9 +116,10 @@ impl Store {
             jobs::COLUMNS
         );
         let (verb, until, patch) = (verb.as_str(), jobs::until_str(until), Json(patch));
-        let row = self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run]).await?;
-        let Ok(row) = row else { return Ok((Accepted::KeyTaken, None)) };
-        let Some(row) = row else { return Ok((Accepted::No, None)) };
+        let row = match self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run]).await? {
+            Ok(row) => row,
+            Err(refused) => return Ok((refused, None)),
+        };
         let pod: Option<serde_json::Value> = row.try_get("pod")?;
         Ok((Accepted::Yes(jobs::job(&row)?), pod.map(revisions::pod).transpose()?))
     }
@@ -140,6 +142,41 @@ impl Store {
             jobs::COLUMNS
         );
         self.accept(&sql, acceptance, &[]).await
+    }
+
+    /// Accepts a change of the order's domains, while they are as `before`: these become its own, and each is of one order. One
+    /// statement, all or nothing.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not do it.
+    pub async fn accept_expose(
+        &self,
+        acceptance: &Acceptance<'_>,
+        before: &Exposure,
+        exposure: &Exposure,
+        domains: &[Domain],
+    ) -> Result<Accepted, StoreError> {
+        let sql = format!(
+            "with kept as ( \
+                 update domains set since = now() where order_id = $1 and domain = any($8) \
+             ), claimed as ( \
+                 insert into domains (domain, order_id) select d, $1 from unnest($8::text[]) d \
+                 where not exists (select from domains o where o.domain = d and o.order_id = $1) \
+             ), accepted as ( \
+                 update orders set last_sequence = last_sequence + 1, updated_at = now(), \
+                     target_sequence = last_sequence + 1, target = target || $6::jsonb \
+                 where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
+                     and target -> 'exposure' is not distinct from $7::jsonb \
+                 returning last_sequence, target \
+             ) \
+             insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \
+             select $3, $1, $2, last_sequence, 'expose', (target ->> 'revision')::integer, target, $4, $5 from accepted \
+             returning {}",
+            jobs::COLUMNS
+        );
+        let patch = Patch { exposure: Some(exposure.clone()), ..Patch::default() };
+        let before = (!before.is_never()).then_some(Json(before));
+        self.accept(&sql, acceptance, &[&Json(patch), &before, &domains::texts(domains)]).await
     }
 
     /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was
@@ -181,27 +218,29 @@ impl Store {
         more: &[&(dyn ToSql + Sync)],
     ) -> Result<Accepted, StoreError> {
         Ok(match self.accepting(sql, acceptance, more).await? {
-            Ok(Some(row)) => Accepted::Yes(jobs::job(&row)?),
-            Ok(None) => Accepted::No,
-            Err(KeyTaken) => Accepted::KeyTaken,
+            Ok(row) => Accepted::Yes(jobs::job(&row)?),
+            Err(refused) => refused,
         })
     }
 
-    /// The row of the job that such a statement accepts, if it does.
+    /// The row of the job that such a statement accepts, or why it does not.
     async fn accepting(
         &self,
         sql: &str,
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
-    ) -> Result<Result<Option<Row>, KeyTaken>, StoreError> {
+    ) -> Result<Result<Row, Accepted>, StoreError> {
         let (order, region, job) = (acceptance.order.as_str(), acceptance.region.as_str(), acceptance.job.as_uuid());
         let (key, digest) = acceptance.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&order, &region, &job, &key, &digest];
         values.extend_from_slice(more);
         match self.row(sql, &values).await {
-            Ok(row) => Ok(Ok(row)),
-            Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Err(KeyTaken)),
-            Err(error) => Err(error),
+            Ok(row) => Ok(row.ok_or(Accepted::No)),
+            Err(error) => match error.violated() {
+                Some("jobs_idempotency") => Ok(Err(Accepted::KeyTaken)),
+                Some("domains_pkey") => Ok(Err(Accepted::DomainTaken)),
+                _ => Err(error),
+            },
         }
     }
 }

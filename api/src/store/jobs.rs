@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use common::ingress::Exposure;
 use common::job::{self, Change, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
 use common::pod::Pod;
@@ -100,7 +101,11 @@ pub struct Queue {
 impl Job {
     /// The job as its worker reads it, with the pod of its revision; without one, all is removed.
     pub fn message(&self, pod: Option<Pod>) -> job::Job {
-        let target = self.target.clone().zip(pod).map(|(target, pod)| target.with(pod, self.until));
+        let mut target = self.target.clone().zip(pod).map(|(target, pod)| target.with(pod, self.until));
+        // What is taken back may have bound the order's first domains.
+        if let Some(target) = target.as_mut().filter(|target| self.verb == Verb::Cancel && target.exposure.is_never()) {
+            target.exposure = Exposure::Unbound;
+        }
         job::Job {
             version: JOB_VERSION,
             id: self.id,

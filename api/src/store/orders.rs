@@ -1,5 +1,6 @@
 //! Table `orders`: what customers have paid for.
 
+use common::ingress::Domain;
 use common::name::{OrderId, RegionCode, Revision};
 use common::pod::Storage;
 use common::quantity::Units;
@@ -238,6 +239,11 @@ impl Order {
     /// Whether its pod was stopped, by the record.
     fn is_stopped(&self) -> bool {
         self.deployed.as_ref().is_some_and(|deployed| !deployed.run.is_running())
+    }
+
+    /// The domains that are bound to it, or will be; none = there are none.
+    pub fn domains(&self) -> Option<&[Domain]> {
+        Some(&self.target.as_ref()?.exposure.ingress()?.domains)
     }
 
     /// The revision that is in its region, by the record.

@@ -1,5 +1,6 @@
 //! What an order is to be in its region, as the columns `target` and `deployed` hold it.
 
+use common::ingress::Exposure;
 use common::job::{Run, Target, Until};
 use common::name::{JobId, Revision};
 use common::pod::Pod;
@@ -14,18 +15,21 @@ pub struct StoredTarget {
     pub run: Run,
     /// The job that made the pod, or last had it made anew.
     pub pod_job: JobId,
+    /// By which domains it is reached.
+    #[serde(default)]
+    pub exposure: Exposure,
 }
 
 impl StoredTarget {
     /// The whole target, for a worker.
     pub fn with(self, pod: Pod, until: Until) -> Target {
-        let Self { revision, run, pod_job } = self;
-        Target { revision, until, pod, run, pod_job: Some(pod_job) }
+        let Self { revision, run, pod_job, exposure } = self;
+        Target { revision, until, pod, run, pod_job: Some(pod_job), exposure }
     }
 }
 
 /// How a change turns the order's target into its job's: a JSON object that is laid over it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Patch {
     /// Whether the pod runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,4 +37,7 @@ pub struct Patch {
     /// The job that makes the pod anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_job: Option<JobId>,
+    /// By which domains it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
 }

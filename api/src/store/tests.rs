@@ -157,9 +157,9 @@ async fn abort(store: &Store, order: &OrderId) -> Job {
 async fn try_step(store: &Store, order: &OrderId, verb: Verb) -> (Accepted, Option<Pod>) {
     let (id, region) = (JobId::new(), region());
     let patch = match verb {
-        Verb::Stop => Patch { run: Some(Run::Stopped), pod_job: None },
-        Verb::Start => Patch { run: Some(Run::Running), pod_job: Some(id) },
-        _ => Patch { run: None, pod_job: Some(id) },
+        Verb::Stop => Patch { run: Some(Run::Stopped), ..Patch::default() },
+        Verb::Start => Patch { run: Some(Run::Running), pod_job: Some(id), ..Patch::default() },
+        _ => Patch { pod_job: Some(id), ..Patch::default() },
     };
     let acceptance = Acceptance { order, region: &region, job: id, idempotency: None };
     store.accept_step(&acceptance, verb, Until::Created, patch, verb == Verb::Restart).await.unwrap()

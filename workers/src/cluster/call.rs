@@ -256,8 +256,25 @@ impl Cluster {
 
     /// Removes an object, if it is still the one of this uid; one that is not there is removed already.
     pub async fn delete(&self, kind: Kind, namespace: &str, name: &str, uid: Option<&str>) -> Result<(), ClusterError> {
-        let what = format!("delete {} {name}", kind.as_str());
         let preconditions = uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+        self.remove(kind, namespace, name, preconditions).await
+    }
+
+    /// Removes an object, if it is still what was read; one that is not there is removed already.
+    pub async fn delete_read(&self, kind: Kind, namespace: &str, read: &Object) -> Result<(), ClusterError> {
+        let (uid, version) = (read.uid().to_owned(), read.resource_version().to_owned());
+        let preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
+        self.remove(kind, namespace, read.name(), Some(preconditions)).await
+    }
+
+    async fn remove(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        preconditions: Option<Preconditions>,
+    ) -> Result<(), ClusterError> {
+        let what = format!("delete {} {name}", kind.as_str());
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions,

@@ -60,7 +60,7 @@ impl Fence {
     fn at(mark: &Mark, before: Option<&Self>) -> Self {
         let deleted = match mark.verb {
             Verb::Delete => Some(mark.sequence),
-            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Cancel => {
+            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel => {
                 before.and_then(|fence| fence.deleted)
             }
         };

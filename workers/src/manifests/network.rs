@@ -1,7 +1,8 @@
 //! Whom an order's pod may talk to: the Internet and DNS, not its neighbours; and who may reach it: anybody, on the ports
-//! that it published.
+//! that it published, and on the one that its domains lead to.
 
-use common::pod::{Pod, Port};
+use common::job::Target;
+use common::pod::Port;
 use common::port::Protocol;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
@@ -15,9 +16,11 @@ use crate::kubernetes::{Identity, Kind, Manifest};
 use crate::settings::Cidr;
 
 /// The policy of all pods in the order's namespace. DNS is open to any address, since a pod asks the resolvers of its node.
-pub(super) fn network_policy(by: &Identity, pod: &Pod, denied: &[Cidr]) -> Manifest {
-    let published = pod.containers.iter().flat_map(|container| container.ports.iter().copied());
-    let published: Vec<_> = published.filter(|port| port.host_port.is_some()).map(open).collect();
+pub(super) fn network_policy(by: &Identity, target: &Target, denied: &[Cidr]) -> Manifest {
+    let published = target.pod.containers.iter().flat_map(|container| container.ports.iter().copied());
+    let mut published: Vec<_> = published.filter(|port| port.host_port.is_some()).map(open).collect();
+    let by_domain = target.exposure.ingress().map(|ingress| port(Protocol::Tcp, ingress.container_port.get()));
+    published.extend(by_domain.filter(|port| !published.contains(port)).into_iter().collect::<Vec<_>>());
     let ingress = NetworkPolicyIngressRule { ports: Some(published.clone()), ..NetworkPolicyIngressRule::default() };
     let dns = [Protocol::Udp, Protocol::Tcp].map(|protocol| port(protocol, 53)).to_vec();
     let world = ["0.0.0.0/0", "::/0"].map(|all| internet(all, denied)).to_vec();

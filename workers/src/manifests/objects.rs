@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::kubernetes::{Identity, Kind, Manifest};
 
 /// The name of each object of which an order has one.
-pub(super) const SINGLE: &str = "pod";
+pub const SINGLE: &str = "pod";
 /// The name of the order's volume claim.
 pub(super) const VOLUME: &str = "data";
 
@@ -48,7 +48,6 @@ pub(super) fn resource_quota(by: &Identity, units: Units) -> Manifest {
         ("requests.cpu", format!("{cpu}m")),
         ("requests.memory", units.memory().to_string()),
         ("limits.memory", units.memory().to_string()),
-        ("services", "0".to_owned()),
     ];
     let hard = hard.map(|(resource, amount)| (resource.to_owned(), Quantity(amount)));
     let spec = ResourceQuotaSpec { hard: Some(BTreeMap::from(hard)), ..ResourceQuotaSpec::default() };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use common::ingress::Exposure;
 use common::job::Run;
 use common::name::JobId;
 use common::pod::Pod;
@@ -54,6 +55,7 @@ fn build(pod: Value) -> Manifests {
         pod,
         run: Run::Running,
         pod_job: None,
+        exposure: Exposure::Never,
     };
     Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
 }
@@ -70,8 +72,8 @@ fn pod(storage: &str, containers: &[Value]) -> Value {
 }
 
 fn all(manifests: &Manifests) -> Vec<&Manifest> {
-    let Manifests { namespace, lasting, policy, contents, deployment } = manifests;
-    [namespace].into_iter().chain(lasting).chain([policy]).chain(contents).chain([deployment]).collect()
+    let Manifests { namespace, lasting, policy, contents, deployment, exposure } = manifests;
+    [namespace].into_iter().chain(lasting).chain([policy]).chain(contents).chain([deployment]).chain(exposure).collect()
 }
 
 /// All objects of a revision, as `kubectl apply` would take them.
@@ -154,6 +156,7 @@ fn the_content_of_a_lasting_object_does_not_depend_on_who_writes_it() {
             pod: wanted.clone(),
             run: Run::Running,
             pod_job: None,
+            exposure: Exposure::Never,
         };
         Manifests::build(&by, &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
     };
@@ -205,6 +208,7 @@ fn a_value_sealed_to_another_region_is_an_error() {
         pod,
         run: Run::Running,
         pod_job: None,
+        exposure: Exposure::Never,
     };
     assert!(Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).is_err());
 }

@@ -6,15 +6,16 @@
 //! changes, fence read, one delete for each config map and Secret of the revision before.
 
 use common::failure::{Failure, Reason};
-use common::job::Target;
+use common::ingress::Exposure;
+use common::job::{Target, Verb};
 
 use super::overtaken::{give_way, remove_contents};
 use super::rollout;
 use super::write::{self, Outcome};
-use super::{AboutJob, Operation, OperationError, RetryCause, leftovers};
+use super::{AboutJob, Operation, OperationError, RetryCause, expose, leftovers};
 use crate::cluster::fence::{Fence, Mark};
 use crate::context::Context;
-use crate::kubernetes::Identity;
+use crate::kubernetes::{Identity, Manifest};
 use crate::manifests::Manifests;
 
 impl Operation for Target {
@@ -30,16 +31,17 @@ impl Operation for Target {
             let message = "the region can no longer read this revision's secrets; please deploy it again";
             OperationError::Refused(Failure::new(Reason::Internal, message))
         })?;
+        expose::check(context, self)?;
         let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
         let contents = manifests.contents.as_slice();
         if fence.sequence > about.sequence {
-            return Err(give_way(context, about, self.revision, contents, &fence).await?);
+            return Err(yield_to(context, about, self, contents, &fence).await?);
         }
-        let written = write_all(context, &by, &manifests, &fence).await;
+        let written = write_all(context, &by, &manifests, &self.exposure, &fence).await;
         // Whatever became of the objects: a job that was overtaken meanwhile has to tidy up.
         if let Some(newer) = newer(context, about).await? {
-            return Err(give_way(context, about, self.revision, contents, &newer).await?);
+            return Err(yield_to(context, about, self, contents, &newer).await?);
         }
         let deployment = match written {
             Ok(Outcome::Done(deployment)) => deployment,
@@ -52,10 +54,13 @@ impl Operation for Target {
             Err(error) => return Err(error),
         };
         leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment).await?;
+        if about.verb == Verb::Expose {
+            return Ok(());
+        }
         about.slot.leave();
         match rollout::wait(context, about, self, &deployment).await? {
             rollout::End::Done => Ok(()),
-            rollout::End::Overtaken(newer) => Err(give_way(context, about, self.revision, contents, &newer).await?),
+            rollout::End::Overtaken(newer) => Err(yield_to(context, about, self, contents, &newer).await?),
         }
     }
 }
@@ -64,10 +69,27 @@ async fn write_all(
     context: &Context,
     by: &Identity,
     manifests: &Manifests,
+    exposure: &Exposure,
     fence: &Fence,
 ) -> Result<Outcome, OperationError> {
     let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
-    write::objects(&context.cluster, by, manifests, state).await
+    let outcome = write::objects(&context.cluster, by, manifests, state).await?;
+    if matches!(outcome, Outcome::Done(_)) {
+        expose::apply(context, by, exposure, &manifests.exposure).await?;
+    }
+    Ok(outcome)
+}
+
+/// Leaves the order to a newer job.
+async fn yield_to(
+    context: &Context,
+    about: &AboutJob,
+    target: &Target,
+    contents: &[Manifest],
+    fence: &Fence,
+) -> Result<OperationError, OperationError> {
+    expose::give_way(context, about, &target.exposure).await?;
+    give_way(context, about, target.revision, contents, fence).await
 }
 
 /// The fence, if a newer job has moved it.

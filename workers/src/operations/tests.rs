@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{Apiserver, Fault, Line};
+use common::ingress::{Exposure, Ingress, Tls};
 use common::job::{JOB_VERSION, Run, Target, Verb};
 use common::sealed::KeyRing;
 use kube::core::DynamicObject;
@@ -19,7 +20,7 @@ use crate::cluster::fence::Fences;
 use crate::cluster::{Cluster, Mirrors};
 use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_SEQUENCE, Kind, LABEL_ORDER};
 use crate::manifests::references;
-use crate::settings::PodSettings;
+use crate::settings::{IngressSettings, PodSettings};
 
 const NAMESPACE: &str = "vkube-a";
 
@@ -55,6 +56,12 @@ fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context 
             storage_class: None,
             runtime_class: None,
             egress_deny: Vec::new(),
+            ingress: IngressSettings {
+                class: None,
+                issuer: None,
+                tls_secret: None,
+                passthrough: ("passthrough".to_owned(), "true".to_owned()),
+            },
         },
         rollout_timeout: Duration::from_secs(90),
         cluster: Cluster::new(server.client(line)),
@@ -90,10 +97,31 @@ fn about(deploy: &Job, sequence: u64, verb: Verb) -> Job {
     let Change::Deploy(target) = &deploy.change else { panic!("{:?} is no deploy", deploy.change.verb()) };
     let (run, pod_job) = match verb {
         Verb::Stop => (Run::Stopped, Some(deploy.id)),
+        Verb::Expose => (Run::Running, Some(deploy.id)),
         _ => (Run::Running, None),
     };
-    let change = Change::new(verb, Some(Target { run, pod_job, ..target.clone() }));
+    let exposure = match verb {
+        Verb::Expose => bound(&["a.lt"]),
+        _ => target.exposure.clone(),
+    };
+    let change = Change::new(verb, Some(Target { run, pod_job, exposure, ..target.clone() }));
     Job { id: JobId::new(), sequence: sequence.try_into().unwrap(), change, ..deploy.clone() }
+}
+
+fn bound(domains: &[&str]) -> Exposure {
+    let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
+    Exposure::Bound(Ingress { container_port: 81.try_into().unwrap(), tls: Tls::Region, domains })
+}
+
+/// A job whose target has this exposure.
+fn exposing(mut job: Job, exposed: &Exposure) -> Job {
+    match &mut job.change {
+        Change::Deploy(target) | Change::Expose(target) | Change::Restart(target) => {
+            target.exposure = exposed.clone();
+        }
+        other => panic!("{:?}", other.verb()),
+    }
+    job
 }
 
 fn slot() -> Slot {
@@ -121,7 +149,28 @@ fn assert_is(server: &Apiserver, job: &Job, case: &str) {
         return;
     }
     let deployment = &objects[&format!("{}/a", Kind::Deployment.path(NAMESPACE))];
-    assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
+    let (Change::Deploy(target)
+    | Change::Restart(target)
+    | Change::Stop(target)
+    | Change::Start(target)
+    | Change::Expose(target)
+    | Change::Cancel(target)) = &job.change
+    else {
+        panic!("{case}")
+    };
+    for kind in [Kind::Service, Kind::Ingress] {
+        let there = objects.keys().any(|path| path.starts_with(&kind.path(NAMESPACE)));
+        assert_eq!(there, target.exposure.ingress().is_some(), "{case}: {kind:?}");
+    }
+    if let Some(ingress) = target.exposure.ingress() {
+        let rules = &objects[&format!("{}/pod", Kind::Ingress.path(NAMESPACE))]["spec"]["rules"];
+        let hosts: Vec<_> = rules.as_array().unwrap().iter().map(|rule| rule["host"].as_str().unwrap()).collect();
+        assert_eq!(hosts, ingress.domains.iter().map(common::ingress::Domain::as_str).collect::<Vec<_>>(), "{case}");
+    }
+    // A job that leaves the pod alone leaves its Deployment as it was written.
+    if job.change.verb() != Verb::Expose {
+        assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
+    }
     let expected: BTreeSet<String> =
         references(deployment).into_iter().map(|(kind, name)| format!("{}/{name}", kind.path(NAMESPACE))).collect();
     let is = |path: &&String, kind: Kind| path.starts_with(&kind.path(NAMESPACE));
@@ -162,7 +211,7 @@ async fn every_verb_has_an_operation_which_runs_twice_and_changes_nothing_the_se
     for verb in Verb::ALL {
         let job = match verb {
             Verb::Deploy => deploy(2),
-            Verb::Restart | Verb::Stop | Verb::Start | Verb::Cancel => about(&deploy(1), 2, verb),
+            Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel => about(&deploy(1), 2, verb),
             Verb::Delete => delete(2),
         };
         for before in [&[][..], &[&deploy(1)]] {
@@ -184,6 +233,8 @@ async fn an_operation_costs_what_its_file_says() {
     assert_eq!(requests(&[], &first).await, 2 + 1 + 4 + 3 + 1 + 1);
     // Fence read and moved, 6 reads, policy, 3 contents and Deployment written, fence read, 3 contents removed.
     assert_eq!(requests(&[&first], &second).await, 2 + 6 + 5 + 1 + 3);
+    // Fence read and moved, 6 reads, Service and Ingress read and written, fence read.
+    assert_eq!(requests(&[&first], &about(&first, 2, Verb::Expose)).await, 2 + 6 + 4 + 1);
     // Fence read and moved, namespace read and deleted, fence read, namespace read.
     assert_eq!(requests(&[&first], &delete(2)).await, 2 + 2 + 1 + 1);
 }
@@ -309,4 +360,19 @@ async fn a_job_that_slept_or_crashed_never_undoes_newer_ones_and_leaves_nothing_
     interrupt(&[&first], &about(&first, 2, Verb::Stop), &[&deploy(3)]).await;
     interrupt(&[&first], &about(&first, 2, Verb::Restart), &[&about(&first, 3, Verb::Stop)]).await;
     interrupt(&[&first], &about(&first, 2, Verb::Stop), &[&delete(3)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn domains_are_those_of_the_newest_job_whoever_slept_or_crashed() {
+    let (one, two, none) = (bound(&["a.lt"]), bound(&["b.lt", "c.lt"]), Exposure::Unbound);
+    let first = deploy(1);
+    let expose = |sequence, exposed: &Exposure| exposing(about(&first, sequence, Verb::Expose), exposed);
+    let shown = expose(2, &one);
+    interrupt(&[&first], &expose(2, &one), &[&expose(3, &two)]).await;
+    interrupt(&[&first], &expose(2, &one), &[&expose(3, &none)]).await;
+    interrupt(&[&first], &expose(2, &one), &[&exposing(deploy(3), &one)]).await;
+    interrupt(&[&first, &shown], &expose(3, &none), &[&expose(4, &two)]).await;
+    interrupt(&[&first, &shown], &expose(3, &two), &[&expose(4, &none)]).await;
+    interrupt(&[&first, &shown], &exposing(deploy(3), &one), &[&exposing(deploy(4), &none)]).await;
+    interrupt(&[&first, &shown], &expose(3, &two), &[&delete(4)]).await;
 }

@@ -29,7 +29,7 @@ pub(super) fn written_by(object: &Object) -> Option<Sequence> {
 
 /// What is known of an object before it is written.
 #[derive(Debug)]
-enum Known {
+pub(super) enum Known {
     /// It has to be read.
     Nothing,
     /// It was read; none = it is not there.
@@ -77,7 +77,7 @@ pub(super) async fn namespace(
 
 /// What writing one object came to.
 #[derive(Debug)]
-enum Written {
+pub(super) enum Written {
     /// It is now, or was already, as it should be.
     Done(Object),
     /// A newer job wrote it.
@@ -149,8 +149,9 @@ fn is_as_it_should_be(object: &Object, manifest: &Manifest) -> bool {
     !object.is_terminating() && object.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str())
 }
 
-/// Writes one object if it is not as it should be.
-async fn write(
+/// Writes one object if it is not as it should be. Those of the order's domains must be this job's own, too: an older job may
+/// remove what it wrote.
+pub(super) async fn write(
     cluster: &Cluster,
     by: &Identity,
     namespace: &str,
@@ -170,7 +171,9 @@ async fn write(
                 return Ok(Written::Newer);
             }
             // A claim's size and class can hardly ever be changed, and its data is the customer's.
-            if manifest.kind == Kind::PersistentVolumeClaim || is_as_it_should_be(found, manifest) {
+            let must_be_ours = matches!(manifest.kind, Kind::Service | Kind::Ingress);
+            let is_ours = !must_be_ours || written_by(found) == Some(by.sequence);
+            if manifest.kind == Kind::PersistentVolumeClaim || (is_ours && is_as_it_should_be(found, manifest)) {
                 return Ok(Written::Done(found.clone()));
             }
         }

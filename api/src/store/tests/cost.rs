@@ -88,8 +88,8 @@ async fn making_and_accepting_are_one_statement() {
     assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created, None));
     let keyless = || Acceptance { idempotency: None, ..acceptance() };
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
-    let stop = Patch { run: Some(Run::Stopped), pod_job: None };
-    assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop, false));
+    let stop = || Patch { run: Some(Run::Stopped), ..Patch::default() };
+    assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop(), false));
     assert_costs!(database, 1, store.accept_cancel(&keyless(), JobId::new()));
     assert_costs!(database, 1, store.accept_abort(&keyless()));
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));

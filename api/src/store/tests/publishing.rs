@@ -1,6 +1,7 @@
 //! Jobs that the broker may not have.
 
 use common::image::Image;
+use common::ingress::Exposure;
 use common::job::{self, Change, Delete, JOB_VERSION, Outcome, Run, Target, Until};
 use common::name::{ContainerName, JobId, OrderId};
 use common::pod::{ConfigFile, Container, ContainerPath, Pod, Port, RegistryLogin, Storage, Variable, VariableName};
@@ -226,6 +227,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
                     pod,
                     run: Run::Running,
                     pod_job: Some(job.id),
+                    exposure: Exposure::Never,
                 }),
             };
             prop_assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), [message]);

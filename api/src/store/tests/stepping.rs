@@ -1,5 +1,6 @@
 //! What an order is to be in its region: every change starts from what may still come true.
 
+use common::ingress::Exposure;
 use common::job::{JobStarted, Outcome, Run, Until, Verb};
 use common::name::{JobId, OrderId};
 use futures::future::join_all;
@@ -27,7 +28,7 @@ async fn deployed(store: &Store) -> (OrderId, Job) {
 }
 
 fn target(revision: u64, run: Run, pod_job: &Job) -> StoredTarget {
-    StoredTarget { revision: revision.try_into().unwrap(), run, pod_job: pod_job.id }
+    StoredTarget { revision: revision.try_into().unwrap(), run, pod_job: pod_job.id, exposure: Exposure::Never }
 }
 
 #[tokio::test]

@@ -122,8 +122,8 @@ impl Apiserver {
             }
             Method::DELETE => {
                 let Some(found) = state.objects.get(path) else { return failure(404, "NotFound") };
-                let uid = &body["preconditions"]["uid"];
-                if !uid.is_null() && *uid != found["metadata"]["uid"] {
+                let wanted = ["uid", "resourceVersion"].map(|key| (key, &body["preconditions"][key]));
+                if wanted.iter().any(|(key, wanted)| !wanted.is_null() && **wanted != found["metadata"][key]) {
                     return failure(409, "Conflict");
                 }
                 state.remove(path);

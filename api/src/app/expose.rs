@@ -1,0 +1,101 @@
+//! Domains bound to an order (`wire.md` §5): one Service and one Ingress in its region, and each domain one order's. Costs one
+//! statement to authenticate, one to read the pod, one that accepts the job, one publish.
+
+mod request;
+
+use common::failure::Reason;
+use common::ingress::{Domain, Exposure};
+use common::name::JobId;
+use serde_json::Value;
+
+use super::App;
+use super::change::{ChangeAnswer, ChangeRequest, not_deployed};
+use super::error::AppError;
+use super::json::Problems;
+use crate::store::acceptance::{Acceptance, Accepted};
+use crate::store::jobs::Job;
+use crate::store::orders::Order;
+
+/// How often a change is made anew because others change the same order.
+const ATTEMPTS: u32 = 4;
+
+/// What is asked of an order's domains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// One more is bound, and how all of them lead to the pod is said.
+    Bind,
+    /// Some are added or removed.
+    Edit,
+    /// None is bound any more.
+    Unbind,
+}
+
+impl App {
+    /// Binds or unbinds domains; the pod is left alone.
+    ///
+    /// # Errors
+    /// Every problem of the body; [`Reason::NotDeployed`]; [`Reason::NotFound`] when no domain is bound; [`Reason::DomainTaken`];
+    /// [`Reason::OrderEnded`]; the region's own reason when the job failed.
+    pub async fn expose(
+        &self,
+        mut order: Order,
+        earlier: Option<Job>,
+        ask: Ask,
+        request: ChangeRequest<'_>,
+    ) -> Result<ChangeAnswer, AppError> {
+        let digest = self.request_digest(&format!("expose {ask:?}"), request.body);
+        if let Some(job) = earlier {
+            return self.answered_before(job, &digest, request.wait).await;
+        }
+        for _ in 0..ATTEMPTS {
+            let region = self.region_of_deployed(&order)?;
+            let target = order.target.as_ref().ok_or_else(not_deployed)?;
+            let pod = self.store.pod(&order.id, target.revision).await?;
+            let pod = pod.ok_or_else(|| AppError::internal("a target's revision is on record"))?;
+            let before = &target.exposure;
+            let exposure = read(ask, request.body, before, &pod)?;
+            let domains = exposure.ingress().map(|ingress| ingress.domains.clone()).unwrap_or_default();
+
+            let id = JobId::new();
+            let idempotency = request.idempotency_key.map(|key| (key, &digest));
+            let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
+            match self.store.accept_expose(&acceptance, before, &exposure, &domains).await? {
+                Accepted::Yes(job) => return self.carry_out(job, pod, request.wait).await,
+                Accepted::KeyTaken => {
+                    let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
+                    return answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"));
+                }
+                Accepted::DomainTaken => self.free_or_refuse(&order, &domains).await?,
+                Accepted::No => {}
+            }
+            order = self.find_order(order.id.as_str()).await?;
+        }
+        Err(AppError::new(Reason::Overloaded, "others keep changing the order; try again"))
+    }
+
+    /// Frees domains that other orders do not use any more; those that they do are named.
+    async fn free_or_refuse(&self, order: &Order, domains: &[Domain]) -> Result<(), AppError> {
+        self.store.free_domains(domains).await?;
+        let taken = self.store.domains_of_others(&order.id, domains).await?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = taken.iter().map(Domain::as_str).collect();
+        let message = format!("another order has bound {}; unbind there first, or choose others", names.join(", "));
+        Err(AppError::new(Reason::DomainTaken, message))
+    }
+}
+
+/// What the order's exposure is to be.
+fn read(ask: Ask, body: &Value, before: &Exposure, pod: &common::pod::Pod) -> Result<Exposure, AppError> {
+    let mut problems = Problems::default();
+    let exposure = match (ask, before.ingress()) {
+        (Ask::Bind, bound) => request::bind(body, bound, pod, &mut problems),
+        (Ask::Edit | Ask::Unbind, None) => {
+            return Err(AppError::new(Reason::NotFound, "no domain is bound; bind one with POST first"));
+        }
+        (Ask::Edit, Some(bound)) => request::edit(body, bound, &mut problems),
+        (Ask::Unbind, Some(_)) => request::nothing(body, &mut problems),
+    };
+    exposure.filter(|_| problems.is_empty()).ok_or_else(|| AppError::invalid(problems))
+}
