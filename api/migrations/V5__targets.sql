@@ -8,6 +8,8 @@ alter table jobs
 update jobs set target = jsonb_build_object('revision', revision, 'run', 'running', 'pod_job', id)
 where verb = 'deploy';
 
+alter table jobs add check (target is not null or verb in ('cancel', 'delete'));
+
 alter table orders
     add column target jsonb,
     add column target_sequence integer not null default 0,

@@ -50,6 +50,9 @@ pub struct AppSettings {
 /// The longest that a client may ask a change to wait (`wire.md` §6).
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
+/// The most questions for environments at a time: each may be as large as a message.
+const MAX_RESEALS: usize = 4;
+
 /// The most clients that watch jobs at a time.
 const MAX_WATCHERS: usize = 512;
 
@@ -80,6 +83,8 @@ pub struct App {
     settings: Arc<AppSettings>,
     /// Jobs that the broker has, and where in their queue, to be marked so.
     published: mpsc::Sender<(JobId, u64)>,
+    /// Places of questions for environments, which fill the queue of a region's reads quicker than others.
+    reseals: Arc<Semaphore>,
     /// Places of clients that watch jobs.
     watchers: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -93,7 +98,8 @@ impl App {
         let (published, marks) = mpsc::channel(MAX_MARKS);
         let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
-        let app = Self { store, bus, registry, secrets, settings, published, watchers, shutdown };
+        let reseals = Arc::new(Semaphore::new(MAX_RESEALS));
+        let app = Self { store, bus, registry, secrets, settings, published, reseals, watchers, shutdown };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

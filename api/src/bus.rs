@@ -41,7 +41,7 @@ pub use self::error::{BusError, ReadError, ReserveError, Stale};
 pub use self::ledger::{Due, Ledger, Reserved, Settled, View};
 pub use self::plan::{Desired, EndedJob};
 pub use self::regions::Regions;
-pub use self::results::{Ended, ResultsConsumer};
+pub use self::results::{Ended, ResultsConsumer, Withdrawn};
 
 use self::answers::Answers;
 use self::link::Link;
@@ -188,15 +188,26 @@ impl Bus {
     }
 
     /// Takes a job out of its region's queue, if it is still there, at its place. One that a worker has in its hands goes on.
-    pub async fn withdraw_job(&self, region: &RegionCode, job: JobId, sequence: u64) -> Result<(), BusError> {
+    pub async fn withdraw_job(
+        &self,
+        region: &RegionCode,
+        job: JobId,
+        sequence: u64,
+    ) -> Result<Option<Withdrawn>, BusError> {
         self.inner.link.check_connected()?;
         results::withdraw(&self.inner.link, region, job, sequence).await
     }
 
-    /// Publishes a job's end on behalf of its region. False = it had ended before; that end holds.
-    pub async fn publish_result(&self, region: &RegionCode, result: &JobResult) -> Result<bool, BusError> {
+    /// Publishes the end of a job that was withdrawn, and tells whoever waits for it. False = it had ended before; that end
+    /// holds.
+    pub async fn publish_result(
+        &self,
+        region: &RegionCode,
+        result: &JobResult,
+        withdrawn: &Withdrawn,
+    ) -> Result<bool, BusError> {
         self.inner.link.check_connected()?;
-        results::publish(&self.inner.link, region, result).await
+        results::publish(&self.inner.link, region, result, withdrawn).await
     }
 
     /// This instance's name.

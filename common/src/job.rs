@@ -68,10 +68,14 @@ impl Change {
         }
     }
 
-    /// The change of this verb; without a target there is nothing to keep, and all is removed.
-    pub fn new(verb: Verb, target: Option<Target>) -> Self {
-        let Some(target) = target else { return Self::Delete(Delete {}) };
-        match verb {
+    /// The change of this verb. A job that is taken back before the order had anything in its region leaves nothing there; any
+    /// other verb but a delete needs a target: None without one.
+    pub fn new(verb: Verb, target: Option<Target>) -> Option<Self> {
+        let target = match (verb, target) {
+            (Verb::Delete, _) | (Verb::Cancel, None) => return Some(Self::Delete(Delete {})),
+            (_, target) => target?,
+        };
+        Some(match verb {
             Verb::Deploy => Self::Deploy(target),
             Verb::Restart => Self::Restart(target),
             Verb::Stop => Self::Stop(target),
@@ -79,7 +83,7 @@ impl Change {
             Verb::Expose => Self::Expose(target),
             Verb::Cancel => Self::Cancel(target),
             Verb::Delete => Self::Delete(Delete {}),
-        }
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl App {
         let acceptance = Acceptance { order: &order.id, region: &region, job: JobId::new(), idempotency: None };
         let Accepted::Yes(job) = self.store.accept_abort(&acceptance).await? else { return Err(ended()) };
         tracing::info!(order = %order.id, reason, "order aborted");
-        let result = self.run(&job.message(None), wait.map_or(Wait::No, Wait::For)).await;
+        let result = self.run(&job.message(None)?, wait.map_or(Wait::No, Wait::For)).await;
         Ok(Some(match result {
             Some(result) => job.ended(result),
             None => job,

@@ -3,10 +3,11 @@
 //! published here, so that it does not wait for a region that is away. Costs two statements more than a step.
 
 use common::failure::Reason;
-use common::job::{JobResult, Outcome};
+use common::job::{JobResult, Outcome, Verb};
 use common::name::JobId;
 use common::telemetry::Chain;
 use jiff::Timestamp;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::App;
 use super::change::{ChangeRequest, Wait, expect_nothing, key_reused};
@@ -14,6 +15,13 @@ use super::error::AppError;
 use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::{Job, JobState};
 use crate::store::orders::Order;
+
+/// How long the mark of a job that was published a moment ago may take.
+const MARKED_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long the end that a worker told meanwhile may take to be on record.
+const RECORDED_WITHIN: Duration = Duration::from_secs(2);
 
 impl App {
     /// Cancels a job: it ends superseded. One that was cancelled before stays so. The answer is the job as it stands.
@@ -28,8 +36,8 @@ impl App {
         request: ChangeRequest<'_>,
     ) -> Result<Job, AppError> {
         let digest = self.request_digest(&format!("cancel {id}"), request.body);
-        if earlier.is_some_and(|job| job.request_digest.as_deref() != Some(&digest)) {
-            return Err(key_reused());
+        if let Some(canceller) = earlier {
+            return self.cancelled_before(&order, id, &canceller, &digest).await;
         }
         expect_nothing(request.body)?;
         let job = self.job(&order, id).await?;
@@ -40,26 +48,53 @@ impl App {
         let acceptance = Acceptance { order: &order.id, region: &job.region, job: JobId::new(), idempotency };
         let canceller = match self.store.accept_cancel(&acceptance, job.id).await? {
             Accepted::Yes(canceller) => canceller,
-            Accepted::KeyTaken => return self.job(&order, id).await,
-            Accepted::DomainTaken | Accepted::No => return Err(self.not_cancelled(&order, id).await),
+            Accepted::KeyTaken => {
+                let key = request.idempotency_key.unwrap_or_default();
+                let canceller = self.store.job_by_key(&order.id, key).await?;
+                let canceller = canceller.ok_or_else(|| AppError::internal("a taken idempotency key names a job"))?;
+                return self.cancelled_before(&order, id, &canceller, &digest).await;
+            }
+            Accepted::DomainTaken | Accepted::No => return self.not_cancelled(&order, id).await,
         };
         tracing::info!(job = %job.id, order = %order.id, by = %canceller.id, "job cancelled");
-        let ended = self.end_cancelled(&job, &canceller).await;
+        let ended = self.end_cancelled(job, &canceller).await?;
         let pod = match canceller.revision {
             Some(_) => Some(self.pod_of(&canceller).await?),
             None => None,
         };
-        self.run(&canceller.message(pod), Wait::No).await;
+        self.run(&canceller.message(pod)?, Wait::No).await;
         Ok(ended)
     }
 
-    /// Takes the job out of the queue and ends it. If that cannot be done now, the worker ends it when it comes to it.
-    async fn end_cancelled(&self, job: &Job, canceller: &Job) -> Job {
-        if let Some(sequence) = job.stream_sequence
-            && let Err(error) = self.bus.withdraw_job(&job.region, job.id, sequence).await
-        {
-            tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job stays in its queue");
+    /// The answer to a request whose idempotency key has made a job before: the cancelled job as it stands.
+    async fn cancelled_before(
+        &self,
+        order: &Order,
+        id: &str,
+        canceller: &Job,
+        digest: &[u8; 32],
+    ) -> Result<Job, AppError> {
+        if canceller.request_digest.as_deref() != Some(digest) {
+            return Err(key_reused());
         }
+        self.job(order, id).await
+    }
+
+    /// Takes the job out of the queue and ends it. One that is not found there, or that cannot be ended now, is left to the
+    /// worker that has it or comes to it: it is superseded all the same.
+    async fn end_cancelled(&self, job: Job, canceller: &Job) -> Result<Job, AppError> {
+        let withdrawn = match self.place_in_queue(&job).await? {
+            Some(sequence) => self.bus.withdraw_job(&job.region, job.id, sequence).await,
+            None => Ok(None),
+        };
+        let withdrawn = match withdrawn {
+            Ok(Some(withdrawn)) => withdrawn,
+            Ok(None) => return Ok(self.store.job(&job.order, job.id).await?.unwrap_or(job)),
+            Err(error) => {
+                tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job stays in its queue");
+                return Ok(job);
+            }
+        };
         let now = Timestamp::now();
         let result = JobResult {
             id: job.id,
@@ -70,26 +105,45 @@ impl App {
             finished_at: now,
             worker: self.bus.instance().clone(),
         };
-        match self.bus.publish_result(&job.region, &result).await {
-            Ok(true) => job.clone().ended(result),
-            Ok(false) => job.clone(),
+        match self.bus.publish_result(&job.region, &result, &withdrawn).await {
+            Ok(true) => Ok(job.ended(result)),
+            // A worker had it in its hands, and was quicker.
+            Ok(false) => self.wait_for(job, Wait::For(RECORDED_WITHIN)).await,
             Err(error) => {
-                tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job's end is left to its worker");
-                job.clone()
+                tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job's end is left to a worker");
+                Ok(job)
             }
         }
     }
 
-    async fn not_cancelled(&self, order: &Order, id: &str) -> AppError {
-        let job = match self.job(order, id).await {
-            Ok(job) => job,
-            Err(error) => return error,
+    /// Where the job is in its queue, once that is on record: the mark is made beside the request that published it. None = it
+    /// was not published, or has ended.
+    async fn place_in_queue(&self, job: &Job) -> Result<Option<u64>, AppError> {
+        let until = Instant::now() + MARKED_WITHIN;
+        loop {
+            match self.store.job(&job.order, job.id).await? {
+                Some(job) if job.outcome.is_none() && job.stream_sequence.is_none() && Instant::now() < until => {
+                    sleep(LOOK_EVERY).await;
+                }
+                job => return Ok(job.filter(|job| job.outcome.is_none()).and_then(|job| job.stream_sequence)),
+            }
+        }
+    }
+
+    /// Why a job cannot be cancelled; one that is being cancelled is answered as it stands.
+    async fn not_cancelled(&self, order: &Order, id: &str) -> Result<Job, AppError> {
+        let job = self.job(order, id).await?;
+        let newest = self.store.jobs(&order.id, None, 1).await?.items.pop();
+        let being_cancelled = |newest: &Job| {
+            newest.verb == Verb::Cancel && newest.sequence.get() == job.sequence.get() + 1 && job.verb != Verb::Cancel
         };
         let why = match job.state {
+            JobState::Queued if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
+            JobState::Queued if matches!(job.verb, Verb::Cancel | Verb::Delete) => "is one that cannot be taken back",
             JobState::Queued => "is not the order's newest: cancel or wait for those after it",
             JobState::Running => "has begun",
             JobState::Succeeded | JobState::Failed | JobState::Superseded => "has ended",
         };
-        AppError::new(Reason::JobBegun, format!("the job cannot be cancelled: it {why}"))
+        Err(AppError::new(Reason::JobBegun, format!("the job cannot be cancelled: it {why}")))
     }
 }

@@ -17,7 +17,7 @@ use super::json::{Field, Problems};
 use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::Job;
 use crate::store::orders::Order;
-use crate::store::target::Patch;
+use crate::store::target::{self, Patch};
 
 /// How a client wants a change to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,17 @@ pub enum ChangeAnswer {
     Accepted(Job),
 }
 
+/// What a change needs of its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// That it takes changes.
+    Nothing,
+    /// That something is deployed, too.
+    Target,
+    /// That it runs, too.
+    Run,
+}
+
 /// A change of what an order's pod does, not of what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -57,7 +68,7 @@ pub enum Step {
     Restart,
     /// The pod ends; ports, volume, configuration and domains are kept.
     Stop,
-    /// The pod of a stopped order is made again.
+    /// The pod of a stopped order is made again; one that runs is left alone.
     Start,
 }
 
@@ -70,11 +81,22 @@ impl Step {
         }
     }
 
-    fn patch(self, job: JobId) -> Patch {
+    fn stored(self, job: JobId) -> target::Step {
+        let set = |run| Patch { run: Some(run), ..Patch::default() };
         match self {
-            Self::Restart => Patch { pod_job: Some(job), ..Patch::default() },
-            Self::Stop => Patch { run: Some(Run::Stopped), ..Patch::default() },
-            Self::Start => Patch { run: Some(Run::Running), pod_job: Some(job), exposure: None },
+            Self::Restart => {
+                let patch = Patch { pod_job: Some(job), ..Patch::default() };
+                target::Step { patch, needs_run: true, revives: false }
+            }
+            Self::Stop => target::Step { patch: set(Run::Stopped), ..target::Step::default() },
+            Self::Start => target::Step { patch: set(Run::Running), needs_run: false, revives: true },
+        }
+    }
+
+    fn needs(self) -> Needs {
+        match self {
+            Self::Restart => Needs::Run,
+            Self::Stop | Self::Start => Needs::Target,
         }
     }
 }
@@ -102,8 +124,7 @@ impl App {
         let id = JobId::new();
         let idempotency = request.idempotency_key.map(|key| (key, &digest));
         let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
-        let needs_run = step == Step::Restart;
-        let accepted = self.store.accept_step(&acceptance, verb, request.until, step.patch(id), needs_run).await?;
+        let accepted = self.store.accept_step(&acceptance, verb, request.until, step.stored(id)).await?;
         match accepted {
             (Accepted::Yes(job), pod) => {
                 let pod = match pod {
@@ -116,13 +137,13 @@ impl App {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                 answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"))
             }
-            (Accepted::DomainTaken | Accepted::No, _) => Err(self.not_accepted(&order.id, &region).await),
+            (Accepted::DomainTaken | Accepted::No, _) => Err(self.not_accepted(&order.id, &region, step.needs()).await),
         }
     }
 
     /// Publishes an accepted job and answers with its end, if that comes in time.
     pub(super) async fn carry_out(&self, job: Job, pod: Pod, wait: Wait) -> Result<ChangeAnswer, AppError> {
-        match self.run(&job.message(Some(pod.clone())), wait).await {
+        match self.run(&job.message(Some(pod.clone()))?, wait).await {
             Some(result) if result.outcome == Outcome::Succeeded => answer(job.ended(result), pod),
             // Whoever is told that a change came to nothing may change the order at once: from what it was before.
             Some(result) => answer(self.recorded(job, result).await?, pod),
@@ -185,7 +206,7 @@ impl App {
 
     /// Why an order takes no change, though a moment ago it seemed to: it has ended or was stopped, another request gave it a
     /// region, or this one was too slow.
-    pub(super) async fn not_accepted(&self, id: &OrderId, region: &RegionCode) -> AppError {
+    pub(super) async fn not_accepted(&self, id: &OrderId, region: &RegionCode, needs: Needs) -> AppError {
         let order = match self.store.order(id).await {
             Ok(Some(order)) => order,
             Ok(None) => return AppError::internal("an order that was found a moment ago is there"),
@@ -198,8 +219,8 @@ impl App {
             (Some(own), _) if own != region => {
                 AppError::new(Reason::RegionMismatch, format!("the order runs in region {own}; deploy it there"))
             }
-            (_, None) => not_deployed(),
-            (_, Some(target)) if !target.run.is_running() => {
+            (_, None) if needs != Needs::Nothing => not_deployed(),
+            (_, Some(target)) if needs == Needs::Run && !target.run.is_running() => {
                 AppError::new(Reason::OrderStopped, "the order is stopped; start it")
             }
             _ => AppError::overloaded(

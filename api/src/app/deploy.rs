@@ -10,7 +10,7 @@ use common::presence::REGION_LOST_AFTER;
 use common::sealed::SealError;
 
 use super::App;
-use super::change::{ChangeAnswer, ChangeRequest, takes_no_changes};
+use super::change::{ChangeAnswer, ChangeRequest, Needs, takes_no_changes};
 use super::error::AppError;
 use super::json::Problems;
 use super::pod_request::{self, PodRequest};
@@ -67,7 +67,7 @@ impl App {
             }
             Ok(Accepted::DomainTaken | Accepted::No) => {
                 self.bus.ledger.release(reserved).await;
-                return Err(self.not_accepted(&order.id, &region).await);
+                return Err(self.not_accepted(&order.id, &region, Needs::Nothing).await);
             }
             // Whether the statement took effect is not known: the sweeper asks the record before it frees anything.
             Err(error) => return Err(error.into()),

@@ -12,7 +12,7 @@ use common::sealed::{PublicKey, SealError};
 use serde_json::Value;
 
 use super::App;
-use super::change::{ChangeAnswer, ChangeRequest, not_deployed};
+use super::change::{ChangeAnswer, ChangeRequest, Needs, not_deployed};
 use super::deploy::{check_size, sealing};
 use super::error::AppError;
 use super::json::Problems;
@@ -103,7 +103,7 @@ impl App {
             }
             order = self.find_order(order.id.as_str()).await?;
             if order.target.as_ref().is_some_and(|target| target.revision == revision) {
-                return Err(self.not_accepted(&order.id, &region).await);
+                return Err(self.not_accepted(&order.id, &region, Needs::Target).await);
             }
         }
         Err(AppError::new(Reason::Overloaded, "others keep changing the order; try again"))

@@ -2,6 +2,7 @@
 //! still come true. Environment values are readable by the region alone, so it is asked to seal them anew, to a key that
 //! lives as long as the question: nothing in clear is on its way (`design.md` §9).
 
+use common::failure::Reason;
 use common::name::ContainerName;
 use common::pod::{Container, Pod};
 use common::read::{Query, ResealQuery};
@@ -53,6 +54,10 @@ impl App {
         let count = values.len();
         let region = order.purchase.region.as_ref().ok_or_else(not_deployed)?;
         let ring = KeyRing::generate();
+        let _place = self
+            .reseals
+            .try_acquire()
+            .map_err(|_| AppError::new(Reason::Overloaded, "too many ask for environments at the moment; try again"))?;
         let query = Query::Reseal(ResealQuery { key: ring.public_key(), values });
         let answer = self.ask(order, region, query).await?;
         let values: Vec<Sealed> = serde_json::from_slice(&answer).map_err(AppError::internal)?;

@@ -60,6 +60,11 @@ impl App {
     }
 }
 
+/// What of a job changes and is told.
+fn shown(job: &Job) -> impl PartialEq + use<> {
+    (job.state, job.attempts, job.started_at, job.finished_at)
+}
+
 struct Watch {
     app: App,
     /// As it was last told.
@@ -73,7 +78,7 @@ impl Watch {
         let mut silent_since = None;
         while self.job.outcome.is_none() && !self.app.shutdown.is_cancelled() {
             match self.look().await {
-                Ok(job) if job != self.job => {
+                Ok(job) if shown(&job) != shown(&self.job) => {
                     self.job = job.clone();
                     return Some(job);
                 }

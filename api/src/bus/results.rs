@@ -4,11 +4,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
 use async_nats::jetstream::{AckKind, Message};
-use common::job::JobResult;
+use common::job::{JobResult, Progress};
 use common::name::{JobId, RegionCode};
 use common::{stream, subject, telemetry};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -212,37 +213,64 @@ pub(super) async fn wait(
     Err(BusError::Timeout)
 }
 
+/// A job that was taken out of its queue.
+#[derive(Debug)]
+pub struct Withdrawn {
+    /// Where whoever waits for it is told.
+    reply: Option<String>,
+}
+
 /// Publishes an end; the server refuses a second one. False = there was one.
-pub(super) async fn publish(link: &Link, region: &RegionCode, result: &JobResult) -> Result<bool, BusError> {
-    let subject = subject::result(region, result.id);
-    let payload = serde_json::to_vec(result).map_err(|error| BusError::refused("a result", error))?;
+pub(super) async fn publish(
+    link: &Link,
+    region: &RegionCode,
+    result: &JobResult,
+    withdrawn: &Withdrawn,
+) -> Result<bool, BusError> {
+    let refused = |error: serde_json::Error| BusError::refused("a result", error);
+    let payload = serde_json::to_vec(result).map_err(refused)?;
     let mut headers = async_nats::HeaderMap::new();
     telemetry::inject(&mut headers);
     let message = PublishMessage::build().payload(payload.into()).headers(headers);
     let message = message.message_id(result.id.to_string()).expected_last_subject_sequence(0);
     let of_publish = |error| BusError::of_publish(stream::RESULTS, error);
-    let sent = link.context.send_publish(subject, message).await.map_err(of_publish)?;
+    let sent = link.context.send_publish(subject::result(region, result.id), message).await.map_err(of_publish)?;
     match sent.await {
-        Ok(ack) => Ok(!ack.duplicate),
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
-        Err(error) => Err(of_publish(error)),
+        Ok(ack) if ack.duplicate => return Ok(false),
+        Ok(_) => {}
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return Ok(false),
+        Err(error) => return Err(of_publish(error)),
     }
+    if let Some(reply) = &withdrawn.reply {
+        let progress = serde_json::to_vec(&Progress::Ended(result.clone())).map_err(refused)?;
+        if let Err(error) = link.client.publish(reply.clone(), progress.into()).await {
+            tracing::debug!(job = %result.id, %error, "nobody is told of a job's end");
+        }
+    }
+    Ok(true)
 }
 
 /// Removes a job's message from its stream, once it is sure that it is that job's: a stream that was made anew counts anew.
-pub(super) async fn withdraw(link: &Link, region: &RegionCode, job: JobId, sequence: u64) -> Result<(), BusError> {
+/// None = it is not there.
+pub(super) async fn withdraw(
+    link: &Link,
+    region: &RegionCode,
+    job: JobId,
+    sequence: u64,
+) -> Result<Option<Withdrawn>, BusError> {
     let name = stream::jobs_name(region);
     let refused = |error: Source| BusError::refused("a job's withdrawal", error);
     let stream = link.context.get_stream_no_info(&name).await.map_err(|error| refused(error.into()))?;
     let message = match stream.get_raw_message(sequence).await {
         Ok(message) => message,
-        // It was taken, or its stream is another.
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(()),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
         Err(error) => return Err(refused(error.into())),
     };
-    let id = message.headers.get(async_nats::header::NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
+    let id = message.headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
     if id != Some(job.to_string().as_str()) {
-        return Ok(());
+        return Ok(None);
     }
-    stream.delete_message(sequence).await.map(drop).map_err(|error| refused(error.into()))
+    let reply = message.headers.get(subject::HEADER_REPLY).map(|reply| reply.as_str().to_owned());
+    let deleted = stream.delete_message(sequence).await.map_err(|error| refused(error.into()))?;
+    Ok(deleted.then_some(Withdrawn { reply }))
 }

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::jobs::{self, Job};
-use super::target::Patch;
+use super::target::{Patch, Step};
 use super::{Store, StoreError, domains, parsed, revisions};
 
 /// A change to accept: its job.
@@ -86,8 +86,7 @@ impl Store {
         self.accept(&sql, acceptance, &[&Json(pod), &jobs::until_str(until), &not_after, &Json(patch), &base]).await
     }
 
-    /// Accepts a change that makes no revision: `patch` is laid over the order's target, which must run if `needs_run`. One
-    /// statement, all or nothing. With the job comes its revision's pod; none = it was accepted a moment ago, and is to be
+    /// Accepts a change that makes no revision. One statement, all or nothing. With the job comes its revision's pod; none = it was accepted a moment ago, and is to be
     /// read by itself.
     ///
     /// # Errors
@@ -97,13 +96,14 @@ impl Store {
         acceptance: &Acceptance<'_>,
         verb: Verb,
         until: Until,
-        patch: Patch,
-        needs_run: bool,
+        step: Step,
     ) -> Result<(Accepted, Option<Pod>), StoreError> {
         let sql = format!(
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
-                     target_sequence = last_sequence + 1, target = target || $8::jsonb \
+                     target_sequence = last_sequence + 1, \
+                     target = target || $8::jsonb || case when $10::boolean and target ->> 'run' = 'stopped' \
+                         then jsonb_build_object('pod_job', $3::uuid) else '{{}}' end \
                  where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
                      and (not $9::boolean or target ->> 'run' = 'running') \
                  returning last_sequence, target \
@@ -115,8 +115,9 @@ impl Store {
                  (select r.pod from revisions r where r.order_id = j.order_id and r.revision = j.revision) as pod",
             jobs::COLUMNS
         );
+        let Step { patch, needs_run, revives } = step;
         let (verb, until, patch) = (verb.as_str(), jobs::until_str(until), Json(patch));
-        let row = match self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run]).await? {
+        let row = match self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run, &revives]).await? {
             Ok(row) => row,
             Err(refused) => return Ok((refused, None)),
         };
@@ -180,19 +181,22 @@ impl Store {
     }
 
     /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was
-    /// to be before that. One statement, all or nothing.
+    /// to be before that. One statement, all or nothing; jobs are locked before orders, as by an end, so that what it reads of
+    /// them is so when it commits.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn accept_cancel(&self, acceptance: &Acceptance<'_>, cancelled: JobId) -> Result<Accepted, StoreError> {
         let sql = format!(
-            "with cancelled as ( \
-                 select sequence from jobs \
-                 where id = $6 and order_id = $1 and finished_at is null and state = 'queued' and verb <> 'delete' \
+            "with cancelled as materialized ( \
+                 select sequence from jobs where id = $6 and order_id = $1 and finished_at is null and state = 'queued' \
+                     and verb not in ('delete', 'cancel') for update \
+             ), unfinished as materialized ( \
+                 select p.sequence, p.target from jobs p \
+                 where p.order_id = $1 and p.finished_at is null and p.sequence < (select sequence from cancelled) \
+                 order by p.id for share \
              ), before as ( \
-                 select p.sequence, p.target from jobs p, cancelled c \
-                 where p.order_id = $1 and p.finished_at is null and p.sequence < c.sequence \
-                 order by p.sequence desc limit 1 \
+                 select * from unfinished order by sequence desc limit 1 \
              ), accepted as ( \
                  update orders o set last_sequence = o.last_sequence + 1, updated_at = now(), \
                      target_sequence = o.last_sequence + 1, \

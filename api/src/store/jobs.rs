@@ -92,28 +92,31 @@ impl JobState {
 /// A region's jobs that have not ended, as one that waits among them sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// How many of them were accepted before this one.
+    /// How many of them were accepted before this one; 1000 are as many as are counted.
     pub ahead: u64,
     /// How long ago the oldest of them was accepted, in seconds.
     pub oldest_seconds: u64,
 }
 
 impl Job {
-    /// The job as its worker reads it, with the pod of its revision; without one, all is removed.
-    pub fn message(&self, pod: Option<Pod>) -> job::Job {
-        let mut target = self.target.clone().zip(pod).map(|(target, pod)| target.with(pod, self.until));
+    /// The job as its worker reads it, with the pod of its revision.
+    ///
+    /// # Errors
+    /// When it has no target and no pod, and needs them.
+    pub fn message(&self, pod: Option<Pod>) -> Result<job::Job, StoreError> {
+        let mut target = self.target.clone().zip(pod).map(|(target, pod)| target.with(self.id, pod, self.until));
         // What is taken back may have bound the order's first domains.
         if let Some(target) = target.as_mut().filter(|target| self.verb == Verb::Cancel && target.exposure.is_never()) {
             target.exposure = Exposure::Unbound;
         }
-        job::Job {
+        Ok(job::Job {
             version: JOB_VERSION,
             id: self.id,
             order: self.order.clone(),
             region: self.region.clone(),
             sequence: self.sequence,
-            change: Change::new(self.verb, target),
-        }
+            change: Change::new(self.verb, target).ok_or(StoreError::Row { column: "target" })?,
+        })
     }
 
     /// The job as it stands once this result is on record, where times have microseconds.
@@ -123,7 +126,7 @@ impl Job {
         Self {
             state: JobState::of(&result.outcome),
             attempts: result.attempts,
-            started_at: Some(recorded(result.started_at)),
+            started_at: (result.attempts > 0).then(|| recorded(result.started_at)),
             finished_at: Some(recorded(result.finished_at)),
             outcome: Some(result.outcome),
             ..self
@@ -240,9 +243,12 @@ impl Store {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn queue(&self, job: &Job) -> Result<Queue, StoreError> {
-        let sql = "select count(*) filter (where (j.created_at, j.id) < ($2, $3)) as ahead, \
-                       coalesce(extract(epoch from now() - min(j.created_at)), 0)::bigint as oldest \
-                   from jobs j where j.region = $1 and j.finished_at is null";
+        let sql = "select (select count(*) from ( \
+                           select from jobs j where j.region = $1 and j.finished_at is null \
+                           and (j.created_at, j.id) < ($2, $3) limit 1000) ahead) as ahead, \
+                       coalesce(extract(epoch from now() - ( \
+                           select min(j.created_at) from jobs j where j.region = $1 and j.finished_at is null \
+                       )), 0)::bigint as oldest";
         let values: [&(dyn ToSql + Sync); 3] = [&job.region.as_str(), &job.created_at, &job.id.as_uuid()];
         let row = self.row(sql, &values).await?.ok_or(StoreError::Row { column: "ahead" })?;
         let number = |column: &'static str| parsed(column, u64::try_from(row.try_get::<_, i64>(column)?.max(0)));
@@ -293,7 +299,7 @@ impl Store {
 
     async fn jobs_to_publish(&self, which: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<job::Job>, StoreError> {
         let sql = format!(
-            "select j.id, j.order_id, j.region, j.sequence, j.verb, j.target, j.until, r.pod from ( \
+            "select {COLUMNS}, r.pod from ( \
                  select j.*, row_number() over (partition by j.region order by j.created_at, j.id) as place \
                  from jobs j where j.finished_at is null and {which} \
              ) j left join revisions r on r.order_id = j.order_id and r.revision = j.revision \
@@ -304,7 +310,7 @@ impl Store {
         let readable = |row: &Row| match message(row) {
             Ok(message) => Some(message),
             Err(error) => {
-                let job = row.try_get::<_, Uuid>("id").unwrap_or_default();
+                let job = row.try_get::<_, Uuid>("job_id").unwrap_or_default();
                 tracing::error!(%job, error = &error as &dyn std::error::Error, "a job on record cannot be read");
                 None
             }
@@ -334,11 +340,12 @@ impl Store {
     pub async fn job_ended(&self, region: &RegionCode, result: &JobResult) -> Result<(), StoreError> {
         // Ends may come in any order: what runs follows the newest job, the paid time any job that succeeded with a pod.
         let sql = "with ended as ( \
-                 update jobs set state = $2, outcome = $3, attempts = $4, started_at = $5, finished_at = $6, \
+                 update jobs set state = $2, outcome = $3, attempts = $4, \
+                     started_at = case when $4 > 0 then $5::timestamptz end, finished_at = $6, \
                      published_at = coalesce(published_at, $6) \
                  where id = $1 and region = $7 and order_id = $8 and finished_at is null \
                  returning order_id, target, sequence, state = 'succeeded' or ($9 and target is not null) as stands, \
-                     state = 'succeeded' and target ->> 'run' = 'running' as runs \
+                     state = 'succeeded' and verb <> 'cancel' and target ->> 'run' = 'running' as runs \
              ) \
              update orders o set updated_at = now(), \
                  deployed_sequence = case when e.stands then greatest(o.deployed_sequence, e.sequence) \
@@ -425,17 +432,6 @@ impl Store {
 
 /// Rebuilds what a worker reads out of what is on record.
 fn message(row: &Row) -> Result<job::Job, StoreError> {
-    let target = match row.try_get::<_, Option<Json<StoredTarget>>>("target")? {
-        Some(Json(target)) => Some(target.with(revisions::pod(row.try_get("pod")?)?, until(row.try_get("until")?))),
-        None => None,
-    };
-    let change = Change::new(parsed("verb", row.try_get::<_, &str>("verb")?.parse())?, target);
-    Ok(job::Job {
-        version: JOB_VERSION,
-        id: row.try_get::<_, Uuid>("id")?.into(),
-        order: parsed("order_id", row.try_get::<_, String>("order_id")?.try_into())?,
-        region: parsed("region", row.try_get::<_, String>("region")?.try_into())?,
-        sequence: counter("sequence", row.try_get("sequence")?)?,
-        change,
-    })
+    let pod: Option<serde_json::Value> = row.try_get("pod")?;
+    job(row)?.message(pod.map(revisions::pod).transpose()?)
 }

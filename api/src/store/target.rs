@@ -21,11 +21,22 @@ pub struct StoredTarget {
 }
 
 impl StoredTarget {
-    /// The whole target, for a worker.
-    pub fn with(self, pod: Pod, until: Until) -> Target {
+    /// The whole target of a job, for a worker.
+    pub fn with(self, job: JobId, pod: Pod, until: Until) -> Target {
         let Self { revision, run, pod_job, exposure } = self;
-        Target { revision, until, pod, run, pod_job: Some(pod_job), exposure }
+        Target { revision, until, pod, run, pod_job: Some(pod_job).filter(|made_by| *made_by != job), exposure }
     }
+}
+
+/// A change that makes no revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// What is laid over the target.
+    pub patch: Patch,
+    /// Whether the order must run.
+    pub needs_run: bool,
+    /// Whether the job makes the pod of an order that is stopped.
+    pub revives: bool,
 }
 
 /// How a change turns the order's target into its job's: a JSON object that is laid over it.

@@ -28,7 +28,7 @@ use super::Store;
 use super::acceptance::{Acceptance, Accepted};
 use super::jobs::Job;
 use super::orders::{Created, NewOrder, Order, PortSpecification, Purchase};
-use super::target::Patch;
+use super::target::{Patch, Step};
 
 /// The longest that anything in these tests is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -156,13 +156,14 @@ async fn abort(store: &Store, order: &OrderId) -> Job {
 /// Tries to accept a change without a revision of its own.
 async fn try_step(store: &Store, order: &OrderId, verb: Verb) -> (Accepted, Option<Pod>) {
     let (id, region) = (JobId::new(), region());
-    let patch = match verb {
-        Verb::Stop => Patch { run: Some(Run::Stopped), ..Patch::default() },
-        Verb::Start => Patch { run: Some(Run::Running), pod_job: Some(id), ..Patch::default() },
-        _ => Patch { pod_job: Some(id), ..Patch::default() },
+    let run = |run| Patch { run: Some(run), ..Patch::default() };
+    let step = match verb {
+        Verb::Stop => Step { patch: run(Run::Stopped), ..Step::default() },
+        Verb::Start => Step { patch: run(Run::Running), revives: true, needs_run: false },
+        _ => Step { patch: Patch { pod_job: Some(id), ..Patch::default() }, needs_run: true, revives: false },
     };
     let acceptance = Acceptance { order, region: &region, job: id, idempotency: None };
-    store.accept_step(&acceptance, verb, Until::Created, patch, verb == Verb::Restart).await.unwrap()
+    store.accept_step(&acceptance, verb, Until::Created, step).await.unwrap()
 }
 
 async fn step(store: &Store, order: &OrderId, verb: Verb) -> Job {

@@ -104,7 +104,7 @@ fn about(deploy: &Job, sequence: u64, verb: Verb) -> Job {
         Verb::Expose => bound(&["a.lt"]),
         _ => target.exposure.clone(),
     };
-    let change = Change::new(verb, Some(Target { run, pod_job, exposure, ..target.clone() }));
+    let change = Change::new(verb, Some(Target { run, pod_job, exposure, ..target.clone() })).unwrap();
     Job { id: JobId::new(), sequence: sequence.try_into().unwrap(), change, ..deploy.clone() }
 }
 

@@ -6,7 +6,7 @@ use common::name::JobId;
 use super::super::Store;
 use super::super::acceptance::Acceptance;
 use super::super::orders::{Created, Filter, NewOrder, ServiceStatus};
-use super::super::target::Patch;
+use super::super::target::{Patch, Step};
 use super::cluster::{Database, database};
 use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value};
 
@@ -88,8 +88,8 @@ async fn making_and_accepting_are_one_statement() {
     assert_costs!(database, 1, store.accept_deploy(&acceptance(), &nothing, Until::Created, None));
     let keyless = || Acceptance { idempotency: None, ..acceptance() };
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
-    let stop = || Patch { run: Some(Run::Stopped), ..Patch::default() };
-    assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop(), false));
+    let stop = || Step { patch: Patch { run: Some(Run::Stopped), ..Patch::default() }, ..Step::default() };
+    assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop()));
     assert_costs!(database, 1, store.accept_cancel(&keyless(), JobId::new()));
     assert_costs!(database, 1, store.accept_abort(&keyless()));
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
@@ -117,9 +117,10 @@ async fn crowd(database: &Database) {
          from generate_series(1, 10000) n; \
          insert into revisions (order_id, revision, pod) \
          select 'order-' || n, r, 'POD' from generate_series(1, 10000) n, generate_series(1, 2) r; \
-         insert into jobs (id, order_id, region, sequence, verb, revision, until, state, idempotency_key, \
+         insert into jobs (id, order_id, region, sequence, verb, revision, until, target, state, idempotency_key, \
              created_at, published_at, finished_at) \
-         select gen_random_uuid(), 'order-' || n, 'ausrine', r, 'deploy', r, 'created', 'succeeded', \
+         select gen_random_uuid(), 'order-' || n, 'ausrine', r, 'deploy', r, 'created', \
+             jsonb_build_object('revision', r, 'run', 'running', 'pod_job', gen_random_uuid()), 'succeeded', \
              case when n % 10 = 0 then 'key-' || r end, now() - interval '1 h', \
              case when n % 500 > 0 or r = 1 then now() end, case when n % 500 > 2 or r = 1 then now() end \
          from generate_series(1, 10000) n, generate_series(1, 2) r; \

@@ -226,7 +226,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
                     until,
                     pod,
                     run: Run::Running,
-                    pod_job: Some(job.id),
+                    pod_job: None,
                     exposure: Exposure::Never,
                 }),
             };

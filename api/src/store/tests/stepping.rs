@@ -43,6 +43,8 @@ async fn a_step_carries_the_revision_and_its_pod() {
     let restarted = step(&store, &order, Verb::Restart).await;
     assert_eq!(restarted.target, Some(target(1, Run::Running, &restarted)));
     assert_eq!(now(&store, &order).await.last_revision, first.revision, "no step makes a revision");
+    let again = step(&store, &order, Verb::Start).await;
+    assert_eq!(again.target, Some(target(1, Run::Running, &restarted)), "a start of what runs leaves the pod alone");
 }
 
 #[tokio::test]
