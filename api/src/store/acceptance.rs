@@ -44,6 +44,15 @@ pub enum Accepted {
 /// Another request with the same key was accepted first.
 struct KeyTaken;
 
+/// What a statement that accepts a job looks at.
+#[derive(Debug, Clone, Copy)]
+enum Looks {
+    /// The row of the order, which it changes: as others have left it.
+    AtOrder,
+    /// The order's jobs too, so that it must come after whoever is ending one.
+    AtJobs,
+}
+
 /// Of an order: whether its customer may change it.
 const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
 
@@ -115,7 +124,7 @@ impl Store {
             jobs::COLUMNS
         );
         let (verb, until, patch) = (verb.as_str(), jobs::until_str(until), Json(patch));
-        let row = self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run]).await?;
+        let row = self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run], Looks::AtOrder).await?;
         let Ok(row) = row else { return Ok((Accepted::KeyTaken, None)) };
         let Some(row) = row else { return Ok((Accepted::No, None)) };
         let pod: Option<serde_json::Value> = row.try_get("pod")?;
@@ -143,7 +152,7 @@ impl Store {
     }
 
     /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was
-    /// to be before that. One statement, all or nothing.
+    /// to be before that. Two statements, all or nothing: it looks at jobs that others may be ending.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -170,7 +179,8 @@ impl Store {
              returning {}",
             jobs::COLUMNS
         );
-        self.accept(&sql, acceptance, &[&cancelled.as_uuid()]).await
+        let row = self.accepting(&sql, acceptance, &[&cancelled.as_uuid()], Looks::AtJobs).await?;
+        accepted(row)
     }
 
     /// Runs a statement that accepts a job: `$1` order, `$2` region, `$3` job, `$4` key, `$5` digest, then `more`.
@@ -180,11 +190,7 @@ impl Store {
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
     ) -> Result<Accepted, StoreError> {
-        Ok(match self.accepting(sql, acceptance, more).await? {
-            Ok(Some(row)) => Accepted::Yes(jobs::job(&row)?),
-            Ok(None) => Accepted::No,
-            Err(KeyTaken) => Accepted::KeyTaken,
-        })
+        accepted(self.accepting(sql, acceptance, more, Looks::AtOrder).await?)
     }
 
     /// The row of the job that such a statement accepts, if it does.
@@ -193,15 +199,28 @@ impl Store {
         sql: &str,
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
+        looks: Looks,
     ) -> Result<Result<Option<Row>, KeyTaken>, StoreError> {
         let (order, region, job) = (acceptance.order.as_str(), acceptance.region.as_str(), acceptance.job.as_uuid());
         let (key, digest) = acceptance.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&order, &region, &job, &key, &digest];
         values.extend_from_slice(more);
-        match self.row(sql, &values).await {
-            Ok(row) => Ok(Ok(row)),
+        let rows = match looks {
+            Looks::AtOrder => self.rows(sql, &values).await,
+            Looks::AtJobs => self.rows_in_turn(acceptance.order, sql, &values).await,
+        };
+        match rows {
+            Ok(mut rows) => Ok(Ok(rows.pop())),
             Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Err(KeyTaken)),
             Err(error) => Err(error),
         }
     }
+}
+
+fn accepted(row: Result<Option<Row>, KeyTaken>) -> Result<Accepted, StoreError> {
+    Ok(match row {
+        Ok(Some(row)) => Accepted::Yes(jobs::job(&row)?),
+        Ok(None) => Accepted::No,
+        Err(KeyTaken) => Accepted::KeyTaken,
+    })
 }
