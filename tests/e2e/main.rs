@@ -25,6 +25,7 @@ mod user_service;
 
 mod lifecycle;
 mod outage;
+mod property;
 
 mod cost;
 mod layout;
