@@ -23,12 +23,12 @@ use serde_json::json;
 use client::Request;
 
 const SEED: Setting = Setting::new("VKUBE_E2E_PROPERTY_SEED", "1", "The seed of the first round.");
-const ROUNDS: Setting = Setting::new("VKUBE_E2E_PROPERTY_ROUNDS", "2", "How many rounds, each with the next seed.");
+const ROUNDS: Setting = Setting::new("VKUBE_E2E_PROPERTY_ROUNDS", "3", "How many rounds, each with the next seed.");
 
 /// Orders that are changed at once.
 const ORDERS: usize = 3;
 /// Host ports that they want, two at most each.
-const PORTS: usize = 5;
+const PORTS: usize = 8;
 /// Changes that each of an order's two clients asks for, at least and at most.
 const CHANGES: (usize, usize) = (4, 7);
 

@@ -59,7 +59,7 @@ impl Request {
             78..88 => step("/k8s/pod/restart"),
             _ => Change::CancelNewest,
         };
-        let prefer = if random.random_bool(0.4) { "wait=5" } else { "respond-async" };
+        let prefer = if random.random_bool(0.5) { "wait=5" } else { "respond-async" };
         let key = random.random_bool(0.3).then(|| format!("key-{}", random.random::<u64>()));
         Self { change, prefer, key }
     }
