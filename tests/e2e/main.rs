@@ -26,6 +26,7 @@ mod user_service;
 
 mod lifecycle;
 mod outage;
+mod property;
 
 mod cost;
 mod layout;

@@ -1,6 +1,6 @@
 //! A job that no worker has begun is cancelled by a newer one, whose target is what the order was to be before it: whatever
 //! becomes of the race with a worker, the order ends as it was. The job's message is taken out of the queue and its end is
-//! published here, so that it does not wait for a region that is away. Costs two statements more than a step.
+//! published here, so that it does not wait for a region that is away. Costs three statements more than a step.
 
 use common::failure::Reason;
 use common::job::{JobResult, Outcome, Verb};

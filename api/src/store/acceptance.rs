@@ -44,6 +44,15 @@ pub enum Accepted {
     No,
 }
 
+/// What a statement that accepts a job looks at.
+#[derive(Debug, Clone, Copy)]
+enum Looks {
+    /// The row of the order, which it changes: as others have left it.
+    AtOrder,
+    /// The order's jobs too, so that it must come after whoever is ending one.
+    AtJobs,
+}
+
 /// Of an order: whether its customer may change it.
 const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
 
@@ -117,7 +126,10 @@ impl Store {
         );
         let Step { patch, needs_run, revives } = step;
         let (verb, until, patch) = (verb.as_str(), jobs::until_str(until), Json(patch));
-        let row = match self.accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run, &revives]).await? {
+        let row = match self
+            .accepting(&sql, acceptance, &[&verb, &until, &patch, &needs_run, &revives], Looks::AtOrder)
+            .await?
+        {
             Ok(row) => row,
             Err(refused) => return Ok((refused, None)),
         };
@@ -181,8 +193,7 @@ impl Store {
     }
 
     /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was
-    /// to be before that. One statement, all or nothing; jobs are locked before orders, as by an end, so that what it reads of
-    /// them is so when it commits.
+    /// to be before that. Two statements, all or nothing: it looks at jobs that others may be ending.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -191,12 +202,10 @@ impl Store {
             "with cancelled as materialized ( \
                  select sequence from jobs where id = $6 and order_id = $1 and finished_at is null and state = 'queued' \
                      and verb not in ('delete', 'cancel') for update \
-             ), unfinished as materialized ( \
-                 select p.sequence, p.target from jobs p \
-                 where p.order_id = $1 and p.finished_at is null and p.sequence < (select sequence from cancelled) \
-                 order by p.id for share \
              ), before as ( \
-                 select * from unfinished order by sequence desc limit 1 \
+                 select p.sequence, p.target from jobs p, cancelled c \
+                 where p.order_id = $1 and p.finished_at is null and p.sequence < c.sequence \
+                 order by p.sequence desc limit 1 \
              ), accepted as ( \
                  update orders o set last_sequence = o.last_sequence + 1, updated_at = now(), \
                      target_sequence = o.last_sequence + 1, \
@@ -211,7 +220,8 @@ impl Store {
              returning {}",
             jobs::COLUMNS
         );
-        self.accept(&sql, acceptance, &[&cancelled.as_uuid()]).await
+        let row = self.accepting(&sql, acceptance, &[&cancelled.as_uuid()], Looks::AtJobs).await?;
+        accepted(row)
     }
 
     /// Runs a statement that accepts a job: `$1` order, `$2` region, `$3` job, `$4` key, `$5` digest, then `more`.
@@ -221,10 +231,7 @@ impl Store {
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
     ) -> Result<Accepted, StoreError> {
-        Ok(match self.accepting(sql, acceptance, more).await? {
-            Ok(row) => Accepted::Yes(jobs::job(&row)?),
-            Err(refused) => refused,
-        })
+        accepted(self.accepting(sql, acceptance, more, Looks::AtOrder).await?)
     }
 
     /// The row of the job that such a statement accepts, or why it does not.
@@ -233,13 +240,18 @@ impl Store {
         sql: &str,
         acceptance: &Acceptance<'_>,
         more: &[&(dyn ToSql + Sync)],
+        looks: Looks,
     ) -> Result<Result<Row, Accepted>, StoreError> {
         let (order, region, job) = (acceptance.order.as_str(), acceptance.region.as_str(), acceptance.job.as_uuid());
         let (key, digest) = acceptance.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&order, &region, &job, &key, &digest];
         values.extend_from_slice(more);
-        match self.row(sql, &values).await {
-            Ok(row) => Ok(row.ok_or(Accepted::No)),
+        let rows = match looks {
+            Looks::AtOrder => self.rows(sql, &values).await,
+            Looks::AtJobs => self.rows_in_turn(acceptance.order, sql, &values).await,
+        };
+        match rows {
+            Ok(mut rows) => Ok(rows.pop().ok_or(Accepted::No)),
             Err(error) => match error.violated() {
                 Some("jobs_idempotency") => Ok(Err(Accepted::KeyTaken)),
                 Some("domains_pkey") => Ok(Err(Accepted::DomainTaken)),
@@ -247,4 +259,11 @@ impl Store {
             },
         }
     }
+}
+
+fn accepted(row: Result<Row, Accepted>) -> Result<Accepted, StoreError> {
+    Ok(match row {
+        Ok(row) => Accepted::Yes(jobs::job(&row)?),
+        Err(refused) => refused,
+    })
 }

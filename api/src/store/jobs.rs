@@ -332,8 +332,9 @@ impl Store {
     }
 
     /// Writes a job's end, and what it means for the order: what runs, and since when it is paid for. A target that did not
-    /// come up, or was overtaken, stands in the cluster all the same, so for the order it counts as deployed. One that came to
-    /// nothing is no longer the order's target. Only the first end that its own region told counts; any other changes nothing.
+    /// come up, or was overtaken, stands in the cluster all the same, so for the order it counts as deployed. Where one that was
+    /// the order's came to nothing, the order's is that of the newest job that may still come true. Only the first end that
+    /// its own region told counts; any other changes nothing. Ends of one order are written in turn, two statements each.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -346,21 +347,23 @@ impl Store {
                  where id = $1 and region = $7 and order_id = $8 and finished_at is null \
                  returning order_id, target, sequence, state = 'succeeded' or ($9 and target is not null) as stands, \
                      state = 'succeeded' and verb <> 'cancel' and target ->> 'run' = 'running' as runs \
+             ), newest as ( \
+                 select sequence, target from jobs where order_id = $8 and finished_at is null and id <> $1 \
+                 order by sequence desc limit 1 \
              ) \
              update orders o set updated_at = now(), \
                  deployed_sequence = case when e.stands then greatest(o.deployed_sequence, e.sequence) \
                      else o.deployed_sequence end, \
                  deployed = case when e.stands and coalesce(o.deployed_sequence, 0) < e.sequence then e.target \
                      else o.deployed end, \
-                 target = case when e.stands and e.sequence > o.target_sequence then e.target \
-                     when not e.stands and e.sequence = o.target_sequence then o.deployed else o.target end, \
-                 target_sequence = case when e.stands then greatest(o.target_sequence, e.sequence) \
-                     when e.sequence = o.target_sequence then coalesce(o.deployed_sequence, 0) \
-                     else o.target_sequence end, \
+                 target = case when e.stands or e.sequence <> o.target_sequence then o.target \
+                     when n.sequence > coalesce(o.deployed_sequence, 0) then n.target else o.deployed end, \
+                 target_sequence = case when e.stands or e.sequence <> o.target_sequence then o.target_sequence \
+                     else greatest(n.sequence, o.deployed_sequence, 0) end, \
                  activated_at = case when e.runs then coalesce(o.activated_at, $6) else o.activated_at end, \
                  ends_at = case when e.runs then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) \
                      else o.ends_at end \
-             from ended e \
+             from ended e left join newest n on true \
              where o.id = e.order_id and (e.sequence = o.target_sequence \
                  or (e.stands and (coalesce(o.deployed_sequence, 0) < e.sequence or o.activated_at is null)))";
         let values: [&(dyn ToSql + Sync); 9] = [
@@ -374,7 +377,7 @@ impl Store {
             &result.order.as_str(),
             &matches!(result.outcome, Outcome::Unready(_) | Outcome::Overtaken { .. }),
         ];
-        self.execute(sql, &values).await?;
+        self.rows_in_turn(&result.order, sql, &values).await?;
         Ok(())
     }
 

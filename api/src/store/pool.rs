@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::name::OrderId;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -107,6 +108,27 @@ impl Store {
         let client = self.client().await?;
         let answer = async { client.execute(&client.prepare_cached(sql).await?, values).await };
         let answer = timeout(self.answer_timeout, answer).await;
+        self.outcome(client, answer)
+    }
+
+    /// Runs one statement that sees all that was done to an order before it, and gives its rows: two statements in one
+    /// transaction, the first of which waits for the others.
+    pub(super) async fn rows_in_turn(
+        &self,
+        order: &OrderId,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let lock = "select from orders where id = $1 for no key update";
+        let mut client = self.client().await?;
+        let answer = async {
+            let transaction = client.transaction().await?;
+            transaction.execute(&transaction.prepare_cached(lock).await?, &[&order.as_str()]).await?;
+            let rows = transaction.query(&transaction.prepare_cached(sql).await?, values).await?;
+            transaction.commit().await?;
+            Ok(rows)
+        };
+        let answer = timeout(self.answer_timeout * 2, answer).await;
         self.outcome(client, answer)
     }
 

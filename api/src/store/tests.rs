@@ -8,6 +8,7 @@ mod cost;
 mod ending;
 mod migrating;
 mod orders;
+mod property;
 mod publishing;
 mod reading;
 mod secrecy;

@@ -35,7 +35,7 @@ async fn logged(database: &Database) -> Store {
 }
 
 #[tokio::test]
-async fn every_call_is_one_statement() {
+async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     let database = database().await;
     let store = logged(&database).await;
     let one = order(&database.store, "one").await;
@@ -72,7 +72,8 @@ async fn every_call_is_one_statement() {
     assert_costs!(database, 1, store.job_started(&notice));
     assert_costs!(database, 1, store.jobs_published(&[(job.id, 1)]));
     let result = end(&job, failed());
-    assert_costs!(database, 1, store.job_ended(&here, &result));
+    // With the begin and the end of its transaction.
+    assert_costs!(database, 4, store.job_ended(&here, &result));
     assert_costs!(database, 1, store.abort_unplaced(&one));
 }
 
@@ -90,7 +91,8 @@ async fn making_and_accepting_are_one_statement() {
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
     let stop = || Step { patch: Patch { run: Some(Run::Stopped), ..Patch::default() }, ..Step::default() };
     assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop()));
-    assert_costs!(database, 1, store.accept_cancel(&keyless(), JobId::new()));
+    // It waits its turn: with the begin and the end of its transaction.
+    assert_costs!(database, 4, store.accept_cancel(&keyless(), JobId::new()));
     assert_costs!(database, 1, store.accept_abort(&keyless()));
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
 

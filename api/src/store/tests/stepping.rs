@@ -127,12 +127,16 @@ async fn a_step_that_came_to_nothing_is_no_longer_the_target() {
         (Some(target(1, Run::Running, &first)), Some(target(1, Run::Running, &first)))
     );
 
-    // The one before it had not ended either: what becomes of it is what the order is.
-    let (second, third) = (deploy(&store, &order).await, stop(&store, &order).await);
-    ends(&store, &third, failed()).await;
-    assert_eq!(now(&store, &order).await.target, Some(target(1, Run::Running, &first)));
-    ends(&store, &second, overtaken()).await;
-    assert_eq!(now(&store, &order).await.target, Some(target(2, Run::Running, &second)));
+    // The one before it has not ended either: it may still come true, and so long nothing is based on what was before it.
+    for (outcome, revision) in [(overtaken(), 2), (superseded(), 1)] {
+        let (order, first) = deployed(&store).await;
+        let (second, third) = (deploy(&store, &order).await, stop(&store, &order).await);
+        ends(&store, &third, failed()).await;
+        assert_eq!(now(&store, &order).await.target, Some(target(2, Run::Running, &second)));
+        ends(&store, &second, outcome).await;
+        let stands = if revision == 1 { &first } else { &second };
+        assert_eq!(now(&store, &order).await.target, Some(target(revision, Run::Running, stands)));
+    }
 }
 
 #[tokio::test]
