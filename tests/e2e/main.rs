@@ -12,6 +12,7 @@ mod image;
 mod job;
 mod limits;
 mod log;
+mod matrix;
 mod monitor;
 mod objects;
 mod order;

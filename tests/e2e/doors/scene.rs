@@ -28,8 +28,6 @@ pub(super) struct Scene {
     pub(super) other: Order,
     /// Aborted before anything was deployed.
     pub(super) ended: Order,
-    /// An image of a registry that wants a login.
-    pub(super) private_image: String,
     own: [Own; 2],
 }
 
@@ -84,18 +82,7 @@ impl Scene {
         abort.json(&json!({ "reason": "test" })).send().await?.ok()?;
         let port = host_port();
         let (job, one, two) = futures::try_join!(run_long(t, &running, port), Own::make(t), Own::make(t))?;
-        Ok(Self {
-            region: t.stack.region.to_string(),
-            token,
-            email,
-            running,
-            port,
-            job,
-            other,
-            ended,
-            private_image: format!("{}/private/web:1", t.stack.private_registry),
-            own: [one, two],
-        })
+        Ok(Self { region: t.stack.region.to_string(), token, email, running, port, job, other, ended, own: [one, two] })
     }
 
     /// What a door changes.

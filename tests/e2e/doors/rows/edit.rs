@@ -41,8 +41,6 @@ fn images(scene: &Scene, own: &Own) -> Vec<Row> {
     let keyed = |name| edit(image(name)).with("Idempotency-Key", "images").with("Prefer", "respond-async");
     let available = |body| edit(body).with("until", "available").with("Prefer", "wait=60");
     let twice = json!([{ "image": "web:1" }, { "image": "web:2" }]);
-    let only = |body: Value| patch(&own.stepped, body).with("until", "available").with("Prefer", "wait=60");
-    let login = json!([{ "image": scene.private_image, "login": { "username": "x", "password": "y" } }]);
     vec![
         Row("done", Expected::DONE, edit(image("web:2")).with("Prefer", "wait=60")),
         Row("not waited for", Expected::ACCEPTED, keyed("web:1")),
@@ -53,7 +51,6 @@ fn images(scene: &Scene, own: &Own) -> Vec<Row> {
         Row("one container twice", Expected::Wrong(&["[1]"]), edit(twice)),
         Row("an unknown field", Expected::Wrong(&["[0].tag"]), edit(json!([{ "image": "web:1", "tag": "1" }]))),
         Row("no such tag", Expected::Refusal(404, Reason::ImageNotFound), available(image("web:no-such-tag"))),
-        Row("a login that is refused", Expected::Refusal(422, Reason::ImagePullRefused), only(login)),
         Row("nothing deployed", Expected::NOT_DEPLOYED, patch(&scene.other, image("web:1"))),
         Row("an aborted order", Expected::ENDED, patch(&scene.ended, image("web:1"))),
     ]
