@@ -13,6 +13,7 @@ mod ingress;
 mod job;
 mod limits;
 mod log;
+mod matrix;
 mod monitor;
 mod objects;
 mod order;

@@ -1,5 +1,6 @@
 //! What is refused, as tables: one row a mistake, with the exact answer. Nothing of a refused request remains.
 
+mod changes;
 mod deploy;
 mod headers;
 mod operator;
@@ -29,6 +30,7 @@ fn compare(case: &str, error: &serde_json::Value, expected: &[Problem]) {
 
 #[test]
 fn the_tables_hold_at_least_150_mistakes() {
-    let rows = [deploy::rows().len(), headers::count(), operator::rows().len(), queries::rows().len()];
+    let [changes, deploys] = [changes::rows().len(), deploy::rows().len()];
+    let rows = [changes, deploys, headers::count(), operator::rows().len(), queries::rows().len()];
     assert!(rows.iter().sum::<usize>() >= 150, "{rows:?}");
 }

@@ -69,7 +69,8 @@ impl Call {
 /// What the document says of an operation.
 #[derive(Debug)]
 pub struct Operation {
-    method: String,
+    /// `GET`, `POST`, ...
+    pub method: String,
     path: String,
     /// Names of parameters, and where HTTP has them.
     pub parameters: BTreeMap<String, String>,

@@ -4,6 +4,7 @@
 pub mod test;
 
 pub mod door;
+pub mod expected;
 pub mod http;
 pub mod order;
 pub mod pod;

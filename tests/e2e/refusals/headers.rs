@@ -32,6 +32,7 @@ const WITH_SECRET: &[(&str, &str)] = &[
     ("POST", "/k8s/pod/start"),
     ("GET", "/k8s/pod/log"),
     ("GET", "/k8s/pod/status"),
+    ("GET", "/monitor"),
     ("GET", "/jobs"),
     ("GET", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
     ("DELETE", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
@@ -53,7 +54,7 @@ const SECRETS: [&str; 4] = ["", "x", "2Vu3Kdxxxxxxxxxxxxxxxxxxxxxxxx", "' or 1=1
 const TOKENS: [&str; 5] = ["", "Bearer", "Bearer x", "Basic ZTJlOmUyZQ==", "e2e"];
 
 /// Methods that a path does not know, with those that it knows.
-const METHODS: [(&str, &str, &str); 8] = [
+const METHODS: [(&str, &str, &str); 18] = [
     ("POST", "/k8s/regions", "GET, HEAD"),
     ("DELETE", "/k8s/images", "GET, HEAD"),
     ("GET", "/k8s/checkports", "POST"),
@@ -61,6 +62,16 @@ const METHODS: [(&str, &str, &str); 8] = [
     ("GET", "/k8s/deploy", "POST"),
     ("PATCH", "/k8s/pod/log", "GET, HEAD"),
     ("POST", "/k8s/pod/status", "GET, HEAD"),
+    ("POST", "/k8s/userService", "GET, HEAD"),
+    ("PUT", "/k8s/deployment", "POST"),
+    ("GET", "/k8s/deployment/update", "POST"),
+    ("POST", "/k8s/deployment/info", "GET, HEAD"),
+    ("POST", "/k8s/pod/update", "PUT"),
+    ("POST", "/k8s/pod/images", "PATCH"),
+    ("GET", "/k8s/pod/restart", "POST"),
+    ("POST", "/monitor", "GET, HEAD"),
+    ("POST", "/jobs", "GET, HEAD"),
+    ("POST", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "DELETE, GET, HEAD"),
     ("DELETE", "/admin/orders", "GET, HEAD, POST"),
 ];
 
@@ -206,9 +217,11 @@ fn a_body_that_is_no_json_is_refused() -> Result<()> {
 fn a_body_that_says_it_is_not_json_is_refused() -> Result<()> {
     test(async |t| {
         let order = t.order(&OrderOptions::units(1)).await?;
-        for kind in CONTENT_TYPES {
-            let request = order.request(Method::POST, "/k8s/deploy").header("content-type", kind).body("{}");
-            request.send().await?.refused(415, Reason::UnsupportedMediaType)?;
+        for (method, path) in WITH_SECRET.iter().filter(|(method, _)| *method != "GET") {
+            for kind in CONTENT_TYPES {
+                let request = order.request(method.parse()?, path).header("content-type", kind).body("{}");
+                request.send().await?.refused(415, Reason::UnsupportedMediaType)?;
+            }
         }
         Ok(())
     })
