@@ -44,6 +44,10 @@ fn table(region: &str) -> Vec<(Call, [Expected; 4])> {
     let step = |operation| call(operation).body("{}");
     let settings = call("update_pod").body(json!({ "environment": { "idle": {} } }).to_string());
     let images = call("update_pod_images").body(json!([{ "image": "pause:1" }]).to_string());
+    let bind = call("bind_domain").body(json!({ "domain": "a.example.com", "containerPort": 80 }).to_string());
+    let add = call("update_domains").body(json!({ "action": "Add", "domains": ["a.example.com"] }).to_string());
+    // The pods of the scene have no ports.
+    let portless = E::Wrong(&["containerPort"]);
     vec![
         //                                      another order, aborted, stopped, never deployed
         (call("get_order"), [TOLD, TOLD, TOLD, TOLD]),
@@ -62,6 +66,9 @@ fn table(region: &str) -> Vec<(Call, [Expected; 4])> {
         (step("restart_pod"), [E::ACCEPTED, E::ENDED, E::STOPPED, GONE]),
         (step("stop_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
         (step("start_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
+        (bind, [portless, E::ENDED, portless, GONE]),
+        (add, [E::ABSENT, E::ENDED, E::ABSENT, GONE]),
+        (step("unbind_domains"), [E::ABSENT, E::ENDED, E::ABSENT, GONE]),
         (deploy("deploy_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),
         (deploy("create_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),
         (deploy("update_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),

@@ -3,6 +3,7 @@
 
 mod change;
 mod edit;
+mod ingress;
 mod job;
 mod open;
 mod operator;
@@ -29,6 +30,7 @@ pub(super) fn all(scene: &Scene, door: Door) -> Vec<Row> {
         change::rows(scene, own),
         step::rows(scene, own),
         edit::rows(scene, own),
+        ingress::rows(scene, own),
         operator::rows(scene, own),
     ]
     .into_iter()

@@ -57,7 +57,8 @@ impl Own {
         };
         let region = t.stack.region.as_str();
         let file = with(with(idle("idle"), "configMountPath", json!("/etc/app.conf")), "config", json!("a file"));
-        let edited = pod(region, &[container("web", "web:1"), file]);
+        let web = with(container("web", "web:1"), "ports", json!([{ "containerPort": 80 }]));
+        let edited = pod(region, &[web, file]);
         let stepped = pod(region, &[idle("idle")]);
         futures::try_join!(own.edited.deployed(&edited), own.stepped.deployed(&stepped))?;
         Ok(own)
