@@ -8,12 +8,15 @@ pub mod error;
 pub mod image;
 pub mod job;
 pub mod json;
+pub mod life;
+pub mod operator;
 pub mod order;
 pub mod order_request;
 pub mod pod_request;
 pub mod ports;
 pub mod read;
 pub mod record;
+pub mod regions;
 pub mod relay;
 mod reservation;
 pub mod secret;
@@ -30,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
+use life::LifeSettings;
 use secret::Secrets;
 
 /// How long things may take.
@@ -39,6 +43,8 @@ pub struct AppSettings {
     pub change_deadline: Duration,
     /// How long a read waits for its region.
     pub read_deadline: Duration,
+    /// When the steps of an order's life are due.
+    pub life: LifeSettings,
 }
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
@@ -87,6 +93,7 @@ impl App {
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));
         tasks.spawn(app.clone().relay(stop.clone()));
         tasks.spawn(app.clone().sweep(stop.clone()));
+        tasks.spawn(app.clone().live(stop.clone()));
         app
     }
 

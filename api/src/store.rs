@@ -2,10 +2,14 @@
 //! one statement unless it says otherwise, so every call is one transaction.
 
 pub mod acceptance;
+pub mod history;
 pub mod jobs;
+pub mod life;
 mod migrations;
+pub mod operator;
 pub mod orders;
 mod pool;
+pub mod queues;
 pub mod revisions;
 pub mod target;
 

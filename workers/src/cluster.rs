@@ -10,6 +10,7 @@ mod mirror;
 mod nodes;
 mod object;
 mod pods;
+mod resources;
 
 pub use call::{Cluster, ClusterError, ConnectError, Expect};
 pub use deployments::DeploymentSeen;

@@ -1,10 +1,11 @@
 //! What a worker says of itself and its region every few seconds, under a key of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::name::Instance;
 use common::port::PortRange;
-use common::presence::{Node, PRESENCE_EVERY, Presence};
+use common::presence::{Node, PRESENCE_EVERY, Presence, Resources};
 use common::stream::REGIONS;
 use common::subject;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Facts;
+use crate::cluster::{Facts, NodeSeen, PodSeen};
 use crate::consume::{Broker, InFlight};
 use crate::context::Context;
 
@@ -79,6 +80,8 @@ impl Herald {
         let facts = self.facts.borrow().clone();
         let region = &self.context.region;
         let ours = facts.nodes.into_iter().filter(|node| node.region.as_deref() == Some(region.as_str()));
+        let ours: Vec<NodeSeen> = ours.collect();
+        let pods = &self.context.mirrors.pods;
         let presence = Presence {
             at: Timestamp::now(),
             ready,
@@ -86,7 +89,12 @@ impl Herald {
             cluster_version: facts.version,
             public_key: self.context.keys.public_key(),
             random_ports: self.random_ports,
-            nodes: ours.map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory }).collect(),
+            capacity: Some(ours.iter().filter(|node| node.ready).map(NodeSeen::capacity).sum()),
+            requests: pods.is_complete().then(|| requested(&pods.all(), &ours)),
+            nodes: ours
+                .into_iter()
+                .map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory })
+                .collect(),
             in_flight: self.in_flight.count(),
         };
         let subject = subject::bucket_subject(REGIONS, &subject::presence_key(region, &self.worker));
@@ -95,4 +103,11 @@ impl Herald {
             tracing::warn!(error = %error, "presence is not told");
         }
     }
+}
+
+/// What the pods on these nodes have requested, whoever's they are. A pod that has ended requests nothing.
+fn requested(pods: &[Arc<PodSeen>], nodes: &[NodeSeen]) -> Resources {
+    let nodes: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let here = |pod: &&Arc<PodSeen>| !pod.finished && pod.node.as_deref().is_some_and(|node| nodes.contains(node));
+    pods.iter().filter(here).map(|pod| pod.requests).sum()
 }

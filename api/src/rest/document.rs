@@ -7,7 +7,7 @@ use super::{GUIDE, PREFIX, admin, job, step};
 
 /// Every call, as the document describes them.
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
-    OpenApiService::new((GUIDE, step::StepApi, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((GUIDE, step::StepApi, job::JobApi, admin::CALLS), "vkube", env!("CARGO_PKG_VERSION"))
         .description(
             "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \
              public ports that they chose.\n\nEvery failure, of every call, is \

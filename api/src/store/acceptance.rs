@@ -8,6 +8,7 @@ use common::pod::Pod;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::history::{Word, key_taken};
 use super::jobs::{self, Job};
 use super::target::Patch;
 use super::{Store, StoreError, parsed, revisions};
@@ -45,7 +46,7 @@ pub enum Accepted {
 struct KeyTaken;
 
 /// Of an order: whether its customer may change it.
-const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
+const TAKES_CHANGES: &str = "aborted_at is null and deleted_at is null and (ends_at is null or ends_at > now())";
 
 impl Store {
     /// Accepts a deploy: the order's next sequence and revision, the revision, the job and the idempotency key, in one
@@ -122,24 +123,29 @@ impl Store {
         Ok((Accepted::Yes(jobs::job(&row)?), pod.map(revisions::pod).transpose()?))
     }
 
-    /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing.
+    /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing. The key is the
+    /// operator's, in the word.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
-    pub async fn accept_abort(&self, acceptance: &Acceptance<'_>) -> Result<Accepted, StoreError> {
+    pub async fn accept_abort(&self, acceptance: &Acceptance<'_>, word: &Word<'_>) -> Result<Accepted, StoreError> {
         let sql = format!(
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), aborted_at = now(), \
                      target = null, target_sequence = last_sequence + 1 \
-                 where id = $1 and aborted_at is null and region = $2 \
+                 where id = $1 and aborted_at is null and deleted_at is null and region = $2 \
                  returning last_sequence \
+             ), told as ( \
+                 insert into history (order_id, actor, event, detail, job_id, idempotency_key, request_digest) \
+                 select $1, $6, 'aborted', $7, $3, $8, $9 from accepted \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, idempotency_key, request_digest) \
              select $3, $1, $2, last_sequence, 'delete', $4, $5 from accepted \
              returning {}",
             jobs::COLUMNS
         );
-        self.accept(&sql, acceptance, &[]).await
+        let (key, digest) = word.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
+        self.accept(&sql, acceptance, &[&word.actor, &Json(&word.detail), &key, &digest]).await
     }
 
     /// Runs a statement that accepts a job: `$1` order, `$2` region, `$3` job, `$4` key, `$5` digest, then `more`.
@@ -169,7 +175,7 @@ impl Store {
         values.extend_from_slice(more);
         match self.row(sql, &values).await {
             Ok(row) => Ok(Ok(row)),
-            Err(error) if error.violated() == Some("jobs_idempotency") => Ok(Err(KeyTaken)),
+            Err(error) if error.violated() == Some("jobs_idempotency") || key_taken(&error) => Ok(Err(KeyTaken)),
             Err(error) => Err(error),
         }
     }

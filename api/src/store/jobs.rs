@@ -374,7 +374,7 @@ impl Store {
 }
 
 /// Rebuilds what a worker reads out of what is on record.
-fn message(row: &Row) -> Result<job::Job, StoreError> {
+pub(super) fn message(row: &Row) -> Result<job::Job, StoreError> {
     let target = match row.try_get::<_, Option<Json<StoredTarget>>>("target")? {
         Some(Json(target)) => Some(target.with(revisions::pod(row.try_get("pod")?)?, until(row.try_get("until")?))),
         None => None,
