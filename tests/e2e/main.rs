@@ -10,6 +10,7 @@ mod job;
 mod limits;
 mod log;
 mod objects;
+mod operator;
 mod order;
 mod ports;
 mod refusals;
@@ -17,6 +18,7 @@ mod secrets;
 mod status;
 mod steps;
 
+mod life;
 mod lifecycle;
 mod outage;
 

@@ -7,7 +7,7 @@ use e2e::test::test;
 use serde_json::Value;
 
 /// Every operation, and a test that calls it and looks at its success.
-const EXERCISED: [(&str, &str, &str); 16] = [
+const EXERCISED: [(&str, &str, &str); 20] = [
     ("list_regions", "guide.rs", "query_valid_regions"),
     ("check_image", "guide.rs", "check_if_image_exist"),
     ("check_ports", "guide.rs", "host_port_occupation_validation"),
@@ -24,6 +24,10 @@ const EXERCISED: [(&str, &str, &str); 16] = [
     ("stop_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("start_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("abort_order", "deploy.rs", "an_aborted_order_leaves_nothing_behind"),
+    ("extend_order", "operator.rs", "an_order_is_extended_once_for_each_key"),
+    ("replace_secret", "operator.rs", "a_replaced_secret_opens_its_order_until_its_overlap_is_over"),
+    ("list_region_details", "operator.rs", "the_regions_are_shown_with_their_workers_clusters_ports_and_queues"),
+    ("approve_deletes", "life.rs", "too_many_deletes_at_once_wait_for_an_operators_word"),
 ];
 
 fn source(file: &str) -> &'static str {
@@ -35,6 +39,8 @@ fn source(file: &str) -> &'static str {
         "order.rs" => include_str!("order.rs"),
         "deploy.rs" => include_str!("deploy.rs"),
         "steps.rs" => include_str!("steps.rs"),
+        "operator.rs" => include_str!("operator.rs"),
+        "life.rs" => include_str!("life.rs"),
         _ => "",
     }
 }

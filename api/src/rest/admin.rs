@@ -6,6 +6,7 @@ mod orders;
 mod regions;
 
 use common::failure::Reason;
+use jiff::Timestamp;
 use poem_openapi::Object;
 use serde_json::Value;
 
@@ -71,7 +72,7 @@ struct AdminOrder {
 impl AdminOrder {
     fn new(app: &App, order: &Order) -> Self {
         let dates = app.dates(order).map(|dates| [dates.warn_at, dates.end_at, dates.delete_at]);
-        let [warn_at, end_at, delete_at] = dates.map_or([0; 3], |dates| dates.map(|at| at.as_second()));
+        let [warn_at, end_at, delete_at] = dates.map_or([0; 3], |dates| dates.map(Timestamp::as_second));
         Self { order: OrderBody::from(order), warn_at, end_at, delete_at }
     }
 }

@@ -25,11 +25,15 @@ const WITH_SECRET: [(&str, &str); 9] = [
 ];
 
 /// Calls that an operator's token opens.
-const WITH_TOKEN: [(&str, &str); 4] = [
+const WITH_TOKEN: [(&str, &str); 8] = [
     ("POST", "/admin/orders"),
     ("GET", "/admin/orders"),
     ("GET", "/admin/orders/some-order"),
     ("POST", "/admin/orders/some-order/abort"),
+    ("POST", "/admin/orders/some-order/extend"),
+    ("POST", "/admin/orders/some-order/secret"),
+    ("GET", "/admin/regions"),
+    ("POST", "/admin/regions/ausrine/approve-deletes"),
 ];
 
 /// Secrets that open nothing.

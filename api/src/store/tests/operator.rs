@@ -126,9 +126,9 @@ async fn one_key_makes_one_order() {
         };
         store.create_order(&new).await.unwrap()
     };
-    let made = join_all((0..16).map(|n| make(n, "clara"))).await;
-    let new = made.iter().filter(|made| matches!(made, Created::New(_))).count();
-    assert_eq!((new, made.iter().filter(|made| matches!(made, Created::KeyTaken)).count()), (1, 15));
+    let all = join_all((0..16).map(|n| make(n, "clara"))).await;
+    let new = all.iter().filter(|one| matches!(one, Created::New(_))).count();
+    assert_eq!((new, all.iter().filter(|one| matches!(one, Created::KeyTaken)).count()), (1, 15));
     let (order, found) = store.made_by_key("clara", "key").await.unwrap().unwrap();
     assert_eq!((order.made_by.as_str(), found.as_slice()), ("clara", request.as_slice()));
     assert!(matches!(make(0, "dora").await, Created::New(_)), "another operator's key is another key");
