@@ -137,7 +137,8 @@ fn every_wrong_change_of_an_operator_is_refused() -> Result<()> {
             let answer = client.post(&path).operator(token).json(&body).send().await?;
             compare(&format!("{call} {body}"), &answer.refused(400, Reason::InvalidRequest)?, &[problem]);
         }
-        let approve = client.post("/admin/regions/ausrine/approve-deletes").operator(token).json(&json!({ "all": true }));
+        let approve =
+            client.post("/admin/regions/ausrine/approve-deletes").operator(token).json(&json!({ "all": true }));
         compare("approve", &approve.send().await?.refused(400, Reason::InvalidRequest)?, &[("all", UNKNOWN)]);
         let request = client.post(&format!("/admin/orders/{}/extend", order.id)).operator(token);
         let request = request.header("idempotency-key", "two words").json(&json!({ "hours": 1 }));
