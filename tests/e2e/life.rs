@@ -78,14 +78,20 @@ fn an_order_stops_at_its_end_starts_again_when_extended_and_is_deleted_long_afte
         }
         order.deploy(&pod("ausrine", &[idle("idle")])).send().await?.refused(409, Reason::OrderEnded)?;
 
-        let extended = operator.extend(&order, 5).await?;
+        let extended = operator.extend(&order, 50).await?;
         let left = number(&extended, "/endAt")? - u64::try_from(jiff::Timestamp::now().as_second())?;
-        assert!((5 * 3600 - 60..=5 * 3600).contains(&left), "what is paid for lies ahead: {left}");
+        assert!((50 * 3600 - 60..=50 * 3600).contains(&left), "what is paid for lies ahead: {left}");
         operator.has_done(&order, "start").await?;
         order.ready().await?;
         assert!(page(&t.stack.node_address, port).await?.contains("Welcome to web-1!"), "on the same port");
         assert_eq!(operator.details(&order).await?["serviceStatus"], "ServiceRunning");
 
+        operator.move_ends(&[&order], 1).await?;
+        until("it is warned of its end", STEP_WITHIN, async || {
+            let history = operator.history(&order).await?;
+            Ok((history.last().map(String::as_str) == Some("system: warned")).then_some(()))
+        })
+        .await?;
         operator.move_ends(&[&order], -72).await?;
         operator.has_done(&order, "delete").await?;
         assert!(!t.cluster.has_namespace(&order.namespace()).await?, "nothing is left");
@@ -100,7 +106,8 @@ fn an_order_stops_at_its_end_starts_again_when_extended_and_is_deleted_long_afte
         operator.change(&order, "extend", &json!({ "hours": 1 })).send().await?.refused(409, Reason::OrderEnded)?;
         let history: Vec<String> = operator.history(&order).await?;
         let steps: Vec<&str> = history.iter().map(String::as_str).filter(|step| *step != "system: stopped").collect();
-        assert_eq!(steps, ["e2e: created", "e2e: extended", "system: started", "system: deleted"], "{history:?}");
+        let expected = ["e2e: created", "e2e: extended", "system: started", "system: warned", "system: deleted"];
+        assert_eq!(steps, expected, "{history:?}");
         Ok(())
     })
 }
@@ -222,9 +229,9 @@ fn too_many_deletes_at_once_wait_for_an_operators_word() -> Result<()> {
         }
         assert!((1..=4).contains(&told), "it is said, and not in every round: {told}");
 
-        let approved = operator.approve_deletes("all of them").await?.ok()?;
+        let approved = operator.approve_deletes("all-of-them").await?.ok()?;
         assert_eq!(approved, json!({ "approved": 3 }));
-        assert_eq!(operator.approve_deletes("all of them").await?.ok()?, approved);
+        assert_eq!(operator.approve_deletes("all-of-them").await?.ok()?, approved);
         for order in &orders {
             operator.has_done(order, "delete").await?;
         }

@@ -113,9 +113,9 @@ fn an_order_is_made_and_aborted_once_for_each_key() -> Result<()> {
             let request = system.apis[0].client.post("/admin/orders").operator(&system.operator_token);
             request.header("idempotency-key", &key).json(&OrderOptions::units(units).body()).send()
         };
-        let made = make(1).await?.is(201)?;
+        let first = make(1).await?.is(201)?;
         let again = make(1).await?.ok()?;
-        assert_eq!((&again["order"], again.get("secret")), (&made["order"], None));
+        assert_eq!((&again["order"], again.get("secret")), (&first["order"], None));
         make(2).await?.refused(422, Reason::IdempotencyKeyReused)?;
 
         let order = t.order(&OrderOptions::units(1)).await?;

@@ -21,7 +21,7 @@ const OBJECT: &str = "must be an object";
 const REQUIRED: &str = "is required";
 const LIMIT: &str = "must be a whole number from 1 to 500";
 const CURSOR: &str = "must be a cursor from the field next of an earlier page";
-const STATUS: &str = "must be one of ServicePending, ServiceRunning, ServiceDone, ServiceAbort";
+const STATUS: &str = "must be one of ServicePending, ServiceRunning, ServiceStop, ServiceDone, ServiceAbort";
 
 /// A member of the body of `POST /admin/orders` (RFC 6901), its value, and the problem of which field.
 pub(super) struct Row(&'static str, Value, Problem);

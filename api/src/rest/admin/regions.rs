@@ -1,12 +1,14 @@
 //! The regions as operators see them.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use common::name::Instance;
+use common::presence::{Node, Presence, Resources};
+use jiff::Timestamp;
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
-
-use common::presence::{Node, Resources};
 
 use super::super::auth::OperatorToken;
 use super::super::body::Body;
@@ -17,7 +19,6 @@ use super::super::tag::Tag;
 use super::{AdminChangeFailures, AdminFailures, Given, operator};
 use crate::app::App;
 use crate::app::regions::RegionDetails;
-use crate::bus::HeardWorker;
 
 /// The calls.
 pub(in super::super) struct AdminRegionsApi;
@@ -104,16 +105,16 @@ struct ApprovedDeletes {
     approved: u32,
 }
 
-impl From<&HeardWorker> for WorkerBody {
-    fn from(worker: &HeardWorker) -> Self {
+impl WorkerBody {
+    /// A worker that was last heard so long ago.
+    fn new(instance: &Instance, presence: &Presence, ago: Duration) -> Self {
         let now = Timestamp::now();
-        let ago = SignedDuration::try_from(worker.ago).unwrap_or(SignedDuration::ZERO);
         Self {
-            instance: worker.instance.to_string(),
-            version: worker.presence.version.clone(),
-            ready: worker.presence.ready,
+            instance: instance.to_string(),
+            version: presence.version.clone(),
+            ready: presence.ready,
             last_seen: now.saturating_sub(ago).unwrap_or(now).to_string(),
-            in_flight: worker.presence.in_flight,
+            in_flight: presence.in_flight,
         }
     }
 }
@@ -134,14 +135,13 @@ impl From<Resources> for ResourcesBody {
 impl From<&RegionDetails> for RegionBody {
     fn from(details: &RegionDetails) -> Self {
         let last = details.workers.first().map(|worker| &worker.presence);
-        let resources = |read: fn(&common::presence::Presence) -> Option<Resources>| {
-            Nullable(last.and_then(read).map(ResourcesBody::from))
-        };
+        let resources =
+            |read: fn(&Presence) -> Option<Resources>| Nullable(last.and_then(read).map(ResourcesBody::from));
         let queue = details.queue.as_ref();
         Self {
             region: details.region.to_string(),
             live: details.is_live,
-            workers: details.workers.iter().map(WorkerBody::from).collect(),
+            workers: details.workers.iter().map(|w| WorkerBody::new(&w.instance, &w.presence, w.ago)).collect(),
             cluster_version: Nullable(last.and_then(|presence| presence.cluster_version.clone())),
             nodes: last.map(|presence| presence.nodes.iter().map(NodeBody::from).collect()).unwrap_or_default(),
             capacity: resources(|presence| presence.capacity),
