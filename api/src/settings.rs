@@ -279,7 +279,7 @@ fn size(read: &mut Reader<'_>, setting: &Setting, bounds: std::ops::RangeInclusi
 fn life(read: &mut Reader<'_>) -> Option<LifeSettings> {
     let mut seconds = |setting, bounds| read.number(setting, bounds).map(Duration::from_secs);
     let warn = seconds(&ORDER_WARN_SECONDS, 0..=YEAR_SECONDS);
-    let delete_after = seconds(&ORDER_DELETE_AFTER_SECONDS, 0..=YEAR_SECONDS);
+    let delete_after = seconds(&ORDER_DELETE_AFTER_SECONDS, 60..=YEAR_SECONDS);
     let sweep_every = seconds(&ORDER_SWEEP_SECONDS, 1..=3600);
     Some(LifeSettings { warn: warn?, delete_after: delete_after?, sweep_every: sweep_every? })
 }

@@ -127,7 +127,10 @@ fn an_order_is_made_and_aborted_once_for_each_key() -> Result<()> {
             let request = operator.change(&order, "abort", &json!({ "reason": reason }));
             request.header("idempotency-key", "once").header("prefer", "wait=60").send().await
         };
-        let job = abort("moved away").await?.ok()?;
+        let jobs = try_join_all((0..8).map(|_| abort("moved away"))).await?;
+        let jobs = jobs.into_iter().map(e2e::http::Answer::ok).collect::<Result<Vec<_>>>()?;
+        let job = jobs[0].clone();
+        assert!(jobs.iter().all(|one| *one == job), "{jobs:?}");
         assert_eq!((&job["job"]["verb"], &job["job"]["state"]), (&json!("delete"), &json!("Succeeded")));
         assert_eq!(abort("moved away").await?.ok()?, job);
         abort("another").await?.refused(422, Reason::IdempotencyKeyReused)?;
@@ -144,8 +147,9 @@ fn an_order_is_made_and_aborted_once_for_each_key() -> Result<()> {
             let request = operator.change(&unplaced, "abort", &json!({ "reason": "a mistake" }));
             request.header("idempotency-key", "once").send()
         };
-        assert_eq!(abort().await?.ok()?, json!({}));
-        assert_eq!(abort().await?.ok()?, json!({}));
+        for answer in try_join_all((0..8).map(|_| abort())).await? {
+            assert_eq!(answer.ok()?, json!({}));
+        }
         Ok(())
     })
 }

@@ -111,3 +111,38 @@ fn requested(pods: &[Arc<PodSeen>], nodes: &[NodeSeen]) -> Resources {
     let here = |pod: &&Arc<PodSeen>| !pod.finished && pod.node.as_deref().is_some_and(|node| nodes.contains(node));
     pods.iter().filter(here).map(|pod| pod.requests).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Seen as _;
+    use serde_json::json;
+
+    fn pod(node: Option<&str>, phase: &str) -> Arc<PodSeen> {
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": "default" },
+            "spec": { "nodeName": node, "containers": [{ "resources": { "requests": { "cpu": "1", "memory": "1Ki" } } }] },
+            "status": { "phase": phase } });
+        Arc::new(PodSeen::from_object(serde_json::from_value(pod).unwrap()))
+    }
+
+    #[test]
+    fn only_pods_that_take_room_on_the_regions_nodes_are_counted() {
+        let pods = [
+            pod(Some("ours"), "Running"),
+            pod(Some("ours"), "Pending"),
+            pod(Some("ours"), "Succeeded"),
+            pod(Some("theirs"), "Running"),
+            pod(None, "Pending"),
+        ];
+        let node = |name: &str| NodeSeen {
+            name: name.to_owned(),
+            region: None,
+            ready: true,
+            cpu: "4".to_owned(),
+            memory: "1Gi".to_owned(),
+        };
+        let expected = Resources { cpu_millis: 2000, memory_bytes: 2048 };
+        assert_eq!(requested(&pods, &[node("ours"), node("another")]), expected);
+        assert_eq!(node("ours").capacity(), Resources { cpu_millis: 4000, memory_bytes: 1 << 30 });
+    }
+}

@@ -33,24 +33,20 @@ impl App {
         let told = || tracing::info!(order = %id, by = request.operator.name, "order aborted");
         let word = request.word(Detail { reason: Some(reason), ..Detail::default() }, &digest);
         let deployed_to = order.purchase.region.clone().filter(|_| order.last_revision.is_some());
-        let (order, region) = match deployed_to {
-            Some(region) => (order, region),
-            None => match self.store.abort_unplaced(&order.id, &word).await? {
-                Changed::Yes(_) => {
-                    told();
-                    return Ok(None);
-                }
-                Changed::KeyTaken => {
-                    let earlier = self.done_before(&order.id, request, &digest).await?;
-                    return self.end_of(earlier.and_then(|earlier| earlier.job), wait).await;
-                }
-                // It has ended, or was deployed a moment ago.
-                Changed::No => {
-                    let order = self.find_order(id).await?;
-                    let region = order.purchase.region.clone().ok_or_else(ended)?;
-                    (order, region)
-                }
-            },
+        let (order, region) = if let Some(region) = deployed_to {
+            (order, region)
+        } else {
+            if let Changed::Yes(_) = self.store.abort_unplaced(&order.id, &word).await? {
+                told();
+                return Ok(None);
+            }
+            // Another request with the same key came first, or the order has ended, or was deployed a moment ago.
+            if let Some(earlier) = self.done_before(&order.id, request, &digest).await? {
+                return self.end_of(earlier.job, wait).await;
+            }
+            let order = self.find_order(id).await?;
+            let region = order.purchase.region.clone().filter(|_| order.last_revision.is_some());
+            (order, region.ok_or_else(ended)?)
         };
         let acceptance = Acceptance { order: &order.id, region: &region, job: JobId::new(), idempotency: None };
         let job = match self.store.accept_abort(&acceptance, &word).await? {

@@ -57,19 +57,10 @@ impl App {
                 tracing::info!(order = %order.id, hours, by = request.operator.name, "order extended");
                 Ok(*order)
             }
-            Changed::KeyTaken => {
-                self.done_before(&order.id, request, &digest).await?;
-                self.find_order(id).await
-            }
-            Changed::No => {
+            Changed::KeyTaken | Changed::No => {
+                let repeated = self.done_before(&order.id, request, &digest).await?.is_some();
                 let order = self.find_order(id).await?;
-                if order.aborted_at.is_some() || order.deleted_at.is_some() {
-                    return Err(ended());
-                }
-                let mut problems = Problems::default();
-                let most = MAX_HOURS.saturating_sub(order.purchase.duration_hours);
-                problems.add("hours", format!("must be at most {most}: an order lasts {MAX_HOURS} hours at most"));
-                Err(AppError::invalid(problems))
+                if repeated { Ok(order) } else { Err(not_extended(&order)) }
             }
         }
     }
@@ -152,6 +143,17 @@ pub(super) fn read<T>(
         value
     });
     value.filter(|_| problems.is_empty()).ok_or_else(|| AppError::invalid(problems))
+}
+
+/// Why an order cannot be extended by so many hours.
+fn not_extended(order: &Order) -> AppError {
+    if order.aborted_at.is_some() || order.deleted_at.is_some() {
+        return ended();
+    }
+    let mut problems = Problems::default();
+    let most = MAX_HOURS.saturating_sub(order.purchase.duration_hours);
+    problems.add("hours", format!("must be at most {most}: an order lasts {MAX_HOURS} hours at most"));
+    AppError::invalid(problems)
 }
 
 /// Of an order that no operator can change any more.

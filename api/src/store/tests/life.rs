@@ -1,10 +1,12 @@
 //! The steps of orders' lives: each once, when it is due, however many take them, and not too many deletes at once.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use common::job::{Change, Outcome, Verb};
 use common::name::OrderId;
 use futures::future::join_all;
+use jiff::Timestamp;
 
 use super::super::history::{Event, Word};
 use super::super::jobs::Job;
@@ -12,6 +14,8 @@ use super::super::life::{Due, Taken};
 use super::super::operator::Approved;
 use super::super::orders::{Order, ServiceStatus};
 use super::cluster::{Database, database};
+use crate::app::life::{Dates, LifeSettings};
+
 use super::{abort, deploy_pod, end, failed, fresh_order, now, pod, region, step, succeed, try_deploy, try_step, word};
 
 /// How long after its end an order is deleted, in seconds.
@@ -301,6 +305,43 @@ async fn an_order_is_deleted_long_after_its_end() {
     let holdings = lives.0.store.holdings(&region(), &order).await.unwrap();
     assert!(holdings.deployed.is_none() && holdings.pending.is_empty());
     assert!(lives.take(Due::DeleteAgain).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_done_is_what_the_dates_say() {
+    let lives = Lives::new().await;
+    let settings = LifeSettings {
+        warn: Duration::from_secs_f64(WARN),
+        delete_after: Duration::from_secs_f64(DELETE_AFTER),
+        sweep_every: Duration::from_secs(1),
+    };
+    let mut expected = Vec::new();
+    // From an hour and a half before the end to an hour and a half after it; no moment is within seconds of a date.
+    for n in 0..40_u32 {
+        let order = lives.running().await;
+        lives.0.run(&format!("update orders set duration_hours = {} where id = '{order}'", 1 + n % 7 * 100)).await;
+        lives.move_end(&order, 5450 - 271 * i64::from(n)).await;
+        expected.push(order);
+    }
+    lives.0.store.warn_of_ends(WARN).await.unwrap();
+    lives.take(Due::Stop).await;
+    lives.0.store.approve_deletes(&region(), DELETE_AFTER, &word()).await.unwrap();
+    lives.take(Due::ApprovedDelete).await;
+    let mut seen = BTreeSet::new();
+    for order in expected {
+        let as_it_is = lives.now(&order).await;
+        let dates = Dates::of(as_it_is.ends_at.unwrap(), as_it_is.purchase.duration_hours, &settings);
+        let now = Timestamp::now();
+        let due = match now {
+            now if now < dates.warn_at => &[][..],
+            now if now < dates.end_at => &[Event::Warned],
+            now if now < dates.delete_at => &[Event::Stopped],
+            _ => &[Event::Stopped, Event::DeleteApproved, Event::Deleted],
+        };
+        assert_eq!(lives.events(&order).await[1..], *due, "{dates:?} at {now}");
+        seen.insert(due.last().map(|event| event.as_str()));
+    }
+    assert_eq!(seen, [None, Some("deleted"), Some("stopped"), Some("warned")].into(), "each of them");
 }
 
 #[tokio::test]
