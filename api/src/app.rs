@@ -12,13 +12,16 @@ pub mod image;
 pub mod info;
 pub mod job;
 pub mod json;
+pub mod life;
 pub mod metadata;
+pub mod operator;
 pub mod order;
 pub mod order_request;
 pub mod pod_request;
 pub mod ports;
 pub mod read;
 pub mod record;
+pub mod regions;
 pub mod relay;
 mod reservation;
 pub mod secret;
@@ -36,6 +39,7 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
+use life::LifeSettings;
 use secret::Secrets;
 
 /// How long things may take.
@@ -45,6 +49,8 @@ pub struct AppSettings {
     pub change_deadline: Duration,
     /// How long a read waits for its region.
     pub read_deadline: Duration,
+    /// When the steps of an order's life are due.
+    pub life: LifeSettings,
 }
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
@@ -105,6 +111,7 @@ impl App {
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));
         tasks.spawn(app.clone().relay(stop.clone()));
         tasks.spawn(app.clone().sweep(stop.clone()));
+        tasks.spawn(app.clone().live(stop.clone()));
         app
     }
 

@@ -40,7 +40,7 @@ pub use self::answers::{Answer, ProgressWaiter};
 pub use self::error::{BusError, ReadError, ReserveError, Stale};
 pub use self::ledger::{Due, Ledger, Reserved, Settled, View};
 pub use self::plan::{Desired, EndedJob};
-pub use self::regions::Regions;
+pub use self::regions::{HeardWorker, Regions};
 pub use self::results::{Ended, ResultsConsumer, Withdrawn};
 
 use self::answers::Answers;

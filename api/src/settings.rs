@@ -11,10 +11,12 @@ use common::telemetry::TelemetrySettings;
 use secrecy::SecretString;
 
 use crate::app::AppSettings;
+use crate::app::life::LifeSettings;
 use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
 use crate::rest::EdgeSettings;
 use crate::store::PostgresSettings;
+use crate::store::history::SYSTEM;
 
 const HTTP_LISTEN: Setting = Setting::new("VKUBE_HTTP_LISTEN", "127.0.0.1:8080", "Address and port to listen on.");
 const HTTP_MAX_BODY_BYTES: Setting =
@@ -76,14 +78,29 @@ const PORT_COOLING_MS: Setting = Setting::new(
     "60000",
     "How long a host port that is no longer used stays with its order, in milliseconds.",
 );
+const ORDER_WARN_SECONDS: Setting = Setting::new(
+    "VKUBE_ORDER_WARN_SECONDS",
+    "86400",
+    "How long before its end an order's history says that it is near, in seconds; a tenth of its time if that is less.",
+);
+const ORDER_DELETE_AFTER_SECONDS: Setting = Setting::new(
+    "VKUBE_ORDER_DELETE_AFTER_SECONDS",
+    "259200",
+    "How long after its end an order is deleted with all that it has, in seconds; holds for every order at once.",
+);
+const ORDER_SWEEP_SECONDS: Setting =
+    Setting::new("VKUBE_ORDER_SWEEP_SECONDS", "5", "How often to look which orders are at their end, in seconds.");
 const SHUTDOWN_GRACE_MS: Setting = Setting::new(
     "VKUBE_SHUTDOWN_GRACE_MS",
     "20000",
     "How long requests in work may take to end after SIGTERM, in milliseconds; the process is gone 5 s later at most.",
 );
 
+/// The longest of an order's periods.
+const YEAR_SECONDS: u64 = 366 * 24 * 3600;
+
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 23] = [
+pub const ALL: [Setting; 26] = [
     HTTP_LISTEN,
     HTTP_MAX_BODY_BYTES,
     HTTP_MAX_IN_FLIGHT,
@@ -104,6 +121,9 @@ pub const ALL: [Setting; 23] = [
     CHANGE_DEADLINE_MS,
     READ_DEADLINE_MS,
     PORT_COOLING_MS,
+    ORDER_WARN_SECONDS,
+    ORDER_DELETE_AFTER_SECONDS,
+    ORDER_SWEEP_SECONDS,
     SHUTDOWN_GRACE_MS,
     TelemetrySettings::ALL[0],
     TelemetrySettings::ALL[1],
@@ -168,6 +188,9 @@ impl FromStr for OperatorEntry {
         if name.is_empty() || token.len() < 16 {
             return Err("must have a name, and a token of 16 characters or more");
         }
+        if name == SYSTEM {
+            return Err("must have another name than the one that histories give the system itself");
+        }
         Ok(Self(name.to_owned(), token.into()))
     }
 }
@@ -204,6 +227,7 @@ impl Settings {
         let registry_timeout = read.milliseconds(&REGISTRY_TIMEOUT_MS);
         let change_deadline = read.milliseconds(&CHANGE_DEADLINE_MS);
         let read_deadline = read.milliseconds(&READ_DEADLINE_MS);
+        let life = life(&mut read);
         let shutdown_grace = read.milliseconds(&SHUTDOWN_GRACE_MS);
         let telemetry = TelemetrySettings::read(&mut read);
         let settings = || {
@@ -225,7 +249,7 @@ impl Settings {
                     statement_timeout: statement_timeout?,
                 },
                 registry: RegistrySettings { mirror, insecure_hosts, timeout: registry_timeout? },
-                app: AppSettings { change_deadline: change_deadline?, read_deadline: read_deadline? },
+                app: AppSettings { change_deadline: change_deadline?, read_deadline: read_deadline?, life: life? },
                 secret_key: secret_key?,
                 operators,
                 shutdown_grace: shutdown_grace?,
@@ -249,6 +273,15 @@ pub fn listen(given: &BTreeMap<&'static str, String>) -> Result<SocketAddr, Sett
 
 fn size(read: &mut Reader<'_>, setting: &Setting, bounds: std::ops::RangeInclusive<u64>) -> Option<usize> {
     read.number(setting, bounds).and_then(|number| usize::try_from(number).ok())
+}
+
+/// When the steps of an order's life are due.
+fn life(read: &mut Reader<'_>) -> Option<LifeSettings> {
+    let mut seconds = |setting, bounds| read.number(setting, bounds).map(Duration::from_secs);
+    let warn = seconds(&ORDER_WARN_SECONDS, 0..=YEAR_SECONDS);
+    let delete_after = seconds(&ORDER_DELETE_AFTER_SECONDS, 60..=YEAR_SECONDS);
+    let sweep_every = seconds(&ORDER_SWEEP_SECONDS, 1..=3600);
+    Some(LifeSettings { warn: warn?, delete_after: delete_after?, sweep_every: sweep_every? })
 }
 
 /// NATS servers that the client can use; what is wrong is told without the text, which may hold a password.

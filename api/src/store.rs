@@ -3,10 +3,14 @@
 
 pub mod acceptance;
 pub mod domains;
+pub mod history;
 pub mod jobs;
+pub mod life;
 mod migrations;
+pub mod operator;
 pub mod orders;
 mod pool;
+pub mod queues;
 pub mod revisions;
 pub mod target;
 

@@ -34,8 +34,32 @@ pub struct Presence {
     pub random_ports: PortRange,
     /// The region's nodes.
     pub nodes: Vec<Node>,
+    /// What pods can have on the nodes that are ready, all together; none = not told.
+    #[serde(default)]
+    pub capacity: Option<Resources>,
+    /// What the pods on the region's nodes have requested, all together; none = not told.
+    #[serde(default)]
+    pub requests: Option<Resources>,
     /// Jobs and reads in the worker's hands.
     pub in_flight: u32,
+}
+
+/// An amount of CPU and memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// CPU, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl std::iter::Sum for Resources {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            cpu_millis: sum.cpu_millis.saturating_add(one.cpu_millis),
+            memory_bytes: sum.memory_bytes.saturating_add(one.memory_bytes),
+        })
+    }
 }
 
 /// One node of the region, as Kubernetes reports it.

@@ -20,7 +20,7 @@ use self::rows::{Queued, Row};
 use self::scene::Scene;
 
 /// Members whose values differ from call to call, those of a job that runs meanwhile among them.
-const DIFFERENT: [&str; 14] = [
+const DIFFERENT: [&str; 20] = [
     "id",
     "orderId",
     "requestId",
@@ -34,6 +34,12 @@ const DIFFERENT: [&str; 14] = [
     "state",
     "outcome",
     "queue",
+    "at",
+    "workers",
+    "requests",
+    "portsUsed",
+    "queueLength",
+    "oldestJobSeconds",
     "vkube.dev/job",
 ];
 

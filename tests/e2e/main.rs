@@ -16,6 +16,7 @@ mod log;
 mod matrix;
 mod monitor;
 mod objects;
+mod operator;
 mod order;
 mod ports;
 mod queue;
@@ -25,6 +26,7 @@ mod status;
 mod steps;
 mod user_service;
 
+mod life;
 mod lifecycle;
 mod outage;
 mod property;

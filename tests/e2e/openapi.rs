@@ -39,6 +39,10 @@ const EXERCISED: &[(&str, &str, &str)] = &[
     ("stop_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("start_pod", "steps.rs", "a_stopped_order_keeps_its_ports_and_volume_and_starts_as_the_same_revision"),
     ("abort_order", "deploy.rs", "an_aborted_order_leaves_nothing_behind"),
+    ("extend_order", "operator.rs", "an_order_is_extended_once_for_each_key"),
+    ("replace_secret", "operator.rs", "a_replaced_secret_opens_its_order_until_its_overlap_is_over"),
+    ("list_region_details", "operator.rs", "the_regions_are_shown_with_their_workers_clusters_ports_and_queues"),
+    ("approve_deletes", "life.rs", "too_many_deletes_at_once_wait_for_an_operators_word"),
 ];
 
 fn source(file: &str) -> &'static str {
@@ -55,6 +59,8 @@ fn source(file: &str) -> &'static str {
         "steps.rs" => include_str!("steps.rs"),
         "edit.rs" => include_str!("edit.rs"),
         "user_service.rs" => include_str!("user_service.rs"),
+        "operator.rs" => include_str!("operator.rs"),
+        "life.rs" => include_str!("life.rs"),
         _ => "",
     }
 }

@@ -12,6 +12,7 @@ mod mirror;
 mod nodes;
 mod object;
 mod pods;
+mod resources;
 mod summary;
 mod usage;
 

@@ -1,10 +1,11 @@
 //! What a worker says of itself and its region every few seconds, under a key of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::name::Instance;
 use common::port::PortRange;
-use common::presence::{Node, PRESENCE_EVERY, Presence};
+use common::presence::{Node, PRESENCE_EVERY, Presence, Resources};
 use common::stream::REGIONS;
 use common::subject;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Facts;
+use crate::cluster::{Facts, NodeSeen, PodSeen};
 use crate::consume::{Broker, InFlight};
 use crate::context::Context;
 
@@ -79,6 +80,8 @@ impl Herald {
         let facts = self.facts.borrow().clone();
         let region = &self.context.region;
         let ours = facts.nodes.into_iter().filter(|node| node.region.as_deref() == Some(region.as_str()));
+        let ours: Vec<NodeSeen> = ours.collect();
+        let pods = &self.context.mirrors.pods;
         let presence = Presence {
             at: Timestamp::now(),
             ready,
@@ -86,7 +89,12 @@ impl Herald {
             cluster_version: facts.version,
             public_key: self.context.keys.public_key(),
             random_ports: self.random_ports,
-            nodes: ours.map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory }).collect(),
+            capacity: Some(ours.iter().filter(|node| node.ready).map(NodeSeen::capacity).sum()),
+            requests: pods.is_complete().then(|| requested(&pods.all(), &ours)),
+            nodes: ours
+                .into_iter()
+                .map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory })
+                .collect(),
             in_flight: self.in_flight.count(),
         };
         let subject = subject::bucket_subject(REGIONS, &subject::presence_key(region, &self.worker));
@@ -94,5 +102,47 @@ impl Herald {
         if let Err(error) = self.broker.client.publish(subject, body.into()).await {
             tracing::warn!(error = %error, "presence is not told");
         }
+    }
+}
+
+/// What the pods on these nodes have requested, whoever's they are. A pod that has ended requests nothing.
+fn requested(pods: &[Arc<PodSeen>], nodes: &[NodeSeen]) -> Resources {
+    let nodes: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let here = |pod: &&Arc<PodSeen>| !pod.finished && pod.node.as_deref().is_some_and(|node| nodes.contains(node));
+    pods.iter().filter(here).map(|pod| pod.requests).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Seen as _;
+    use serde_json::json;
+
+    fn pod(node: Option<&str>, phase: &str) -> Arc<PodSeen> {
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "namespace": "default" },
+            "spec": { "nodeName": node, "containers": [{ "resources": { "requests": { "cpu": "1", "memory": "1Ki" } } }] },
+            "status": { "phase": phase } });
+        Arc::new(PodSeen::from_object(serde_json::from_value(pod).unwrap()))
+    }
+
+    #[test]
+    fn only_pods_that_take_room_on_the_regions_nodes_are_counted() {
+        let pods = [
+            pod(Some("ours"), "Running"),
+            pod(Some("ours"), "Pending"),
+            pod(Some("ours"), "Succeeded"),
+            pod(Some("theirs"), "Running"),
+            pod(None, "Pending"),
+        ];
+        let node = |name: &str| NodeSeen {
+            name: name.to_owned(),
+            region: None,
+            ready: true,
+            cpu: "4".to_owned(),
+            memory: "1Gi".to_owned(),
+        };
+        let expected = Resources { cpu_millis: 2000, memory_bytes: 2048 };
+        assert_eq!(requested(&pods, &[node("ours"), node("another")]), expected);
+        assert_eq!(node("ours").capacity(), Resources { cpu_millis: 4000, memory_bytes: 1 << 30 });
     }
 }

@@ -233,7 +233,7 @@ impl App {
 
 /// Why an order takes no more changes of its customer, if so.
 pub(super) fn takes_no_changes(order: &Order) -> Option<AppError> {
-    let why = match order.aborted_at {
+    let why = match order.aborted_at.or(order.deleted_at) {
         Some(_) => "has ended and takes no more changes",
         None if order.is_over => "takes no more changes: its paid time is over; have it extended",
         None => return None,

@@ -7,18 +7,19 @@ use common::name::OrderId;
 use common::port::HostPort;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
 use uuid::Uuid;
 
+use super::change::key_reused;
 use super::error::AppError;
-use super::secret::Operator;
+use super::operator::OperatorRequest;
 use super::{App, order_request, secret};
 use crate::store::Page;
+use crate::store::history::Entry;
 use crate::store::jobs::Job;
 use crate::store::orders::{Created, Filter, NewOrder, Order};
 use crate::store::revisions::RevisionSummary;
 
-/// The most jobs and revisions that are shown with an order.
+/// The most jobs, revisions and entries of its history that are shown with an order.
 const SHOWN: i64 = 50;
 
 /// An order that was made.
@@ -41,6 +42,8 @@ pub struct OrderDetails {
     pub jobs: Vec<Job>,
     /// The host ports that it holds, and how (`reserved`, `bound`, `cooling`).
     pub ports: Vec<(HostPort, &'static str)>,
+    /// Who did what to it of late, newest first.
+    pub history: Vec<Entry>,
 }
 
 /// Where a page of orders ended: the last order's time of making and id.
@@ -66,12 +69,17 @@ impl std::fmt::Display for Cursor {
 }
 
 impl App {
-    /// Makes an order. The same id with the same body again gives the same order, without its secret.
+    /// Makes an order. The same id, or the same key, with the same body again gives the same order, without its secret.
     ///
     /// # Errors
-    /// Every problem of the body; [`Reason::OrderExists`] when another body made an order of this id.
-    pub async fn make_order(&self, operator: &Operator, body: &Value) -> Result<MadeOrder, AppError> {
-        let request = order_request::read(body).map_err(AppError::invalid)?;
+    /// Every problem of the body; [`Reason::OrderExists`] when another body made an order of this id;
+    /// [`Reason::IdempotencyKeyReused`].
+    pub async fn make_order(&self, asked: OperatorRequest<'_>) -> Result<MadeOrder, AppError> {
+        let request = order_request::read(asked.body).map_err(AppError::invalid)?;
+        let request_digest = self.request_digest("make_order", asked.body);
+        if let Some(made) = self.made_before(asked, &request_digest).await? {
+            return Ok(made);
+        }
         let id = match request.id {
             Some(id) => id,
             None => Uuid::new_v4().hyphenated().to_string().parse().map_err(AppError::internal)?,
@@ -83,8 +91,9 @@ impl App {
                 id: &id,
                 purchase: &request.purchase,
                 secret_digest: &self.secrets.digest(&[secret.expose_secret()]),
-                request_digest: &self.request_digest("make_order", body),
-                made_by: &operator.name,
+                request_digest: &request_digest,
+                made_by: &asked.operator.name,
+                idempotency_key: asked.idempotency_key,
             })
             .await?;
         match created {
@@ -94,6 +103,23 @@ impl App {
                 Reason::OrderExists,
                 format!("an order with id {id} was made from another body; take another id"),
             )),
+            Created::KeyTaken => {
+                let made = self.made_before(asked, &request_digest).await?;
+                made.ok_or_else(|| AppError::internal("a taken idempotency key names an order"))
+            }
+        }
+    }
+
+    /// The order that the request's key has made before.
+    async fn made_before(
+        &self,
+        asked: OperatorRequest<'_>,
+        request_digest: &[u8; 32],
+    ) -> Result<Option<MadeOrder>, AppError> {
+        let Some(key) = asked.idempotency_key else { return Ok(None) };
+        match self.store.made_by_key(&asked.operator.name, key).await? {
+            Some((_, digest)) if digest != request_digest => Err(key_reused()),
+            made => Ok(made.map(|(order, _)| MadeOrder { order, secret: None })),
         }
     }
 
@@ -110,8 +136,9 @@ impl App {
         // The ledger follows the record: what is read of the record after it is never behind it.
         let revisions = self.store.revisions(&order.id, SHOWN).await?;
         let jobs = self.store.jobs(&order.id, None, usize::try_from(SHOWN).unwrap_or_default()).await?.items;
+        let history = self.store.history(&order.id, usize::try_from(SHOWN).unwrap_or_default()).await?;
         let order = self.find_order(id).await?;
-        Ok(OrderDetails { order, revisions, jobs, ports })
+        Ok(OrderDetails { order, revisions, jobs, ports, history })
     }
 
     /// Orders, newest first.

@@ -14,7 +14,7 @@ pub const RANDOM_PORTS: &str = "System Random Map Port";
 /// The longest of an order's texts, in characters.
 const MAX_TEXT: usize = 512;
 /// The longest paid time: 10 years, in hours.
-const MAX_HOURS: u32 = 87_600;
+pub const MAX_HOURS: u32 = 87_600;
 
 /// A new order, as the operator wants it.
 #[derive(Debug, PartialEq, Eq)]

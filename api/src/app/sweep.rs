@@ -34,11 +34,17 @@ impl App {
                 tracing::warn!(error = %Chain(&error), "ports not swept");
             }
             if round.is_multiple_of(KEYS_EVERY)
-                && let Err(error) = self.store.forget_old_keys().await
+                && let Err(error) = self.forget_old_keys().await
             {
                 tracing::warn!(error = %Chain(&error), "old idempotency keys not forgotten");
             }
         }
+    }
+
+    async fn forget_old_keys(&self) -> Result<(), AppError> {
+        self.store.forget_old_keys().await?;
+        self.store.forget_old_operator_keys().await?;
+        Ok(())
     }
 
     async fn sweep_ports(&self) -> Result<(), AppError> {

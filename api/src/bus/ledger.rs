@@ -104,6 +104,11 @@ impl Ledger {
         Ok(ports.iter().copied().filter(|host| known.is_occupied(*host, own)).collect())
     }
 
+    /// How many ports of a region are held. Costs no message.
+    pub fn used(&self, region: &RegionCode) -> usize {
+        self.inner.ports.read().regions.get(region).map_or(0, |known| known.held().count())
+    }
+
     /// What an order holds, lowest port first. Costs no message.
     pub fn held_by(&self, region: &RegionCode, order: &OrderId) -> Vec<(HostPort, PortState)> {
         let map = self.inner.ports.read();

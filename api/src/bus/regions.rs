@@ -26,6 +26,17 @@ pub struct Regions {
     pulse: Arc<Pulse>,
 }
 
+/// A worker that was heard.
+#[derive(Debug, Clone)]
+pub struct HeardWorker {
+    /// Which.
+    pub instance: Instance,
+    /// What it said.
+    pub presence: Presence,
+    /// How long ago.
+    pub ago: Duration,
+}
+
 /// One worker's last word.
 struct Heard {
     presence: Presence,
@@ -83,6 +94,22 @@ impl Regions {
         let list = |workers: &BTreeMap<Instance, Heard>| {
             let live = workers.iter().filter(|(_, heard)| heard.age() < PRESENCE_STALE_AFTER);
             live.map(|(instance, heard)| (instance.clone(), heard.presence.clone())).collect()
+        };
+        self.present.with(region, list).unwrap_or_default()
+    }
+
+    /// The region's workers that were heard within 24 h, and what they last said, the last heard first.
+    pub fn heard(&self, region: &RegionCode) -> Vec<HeardWorker> {
+        let list = |workers: &BTreeMap<Instance, Heard>| {
+            let all = workers.iter().filter(|(_, heard)| heard.age() < REGION_LOST_AFTER);
+            let all = all.map(|(instance, heard)| HeardWorker {
+                instance: instance.clone(),
+                presence: heard.presence.clone(),
+                ago: heard.age(),
+            });
+            let mut all: Vec<HeardWorker> = all.collect();
+            all.sort_by_key(|worker| worker.ago);
+            all
         };
         self.present.with(region, list).unwrap_or_default()
     }

@@ -9,7 +9,7 @@ use super::{GUIDE, PREFIX, admin, deployment, edit, ingress, job, monitor, step,
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
     let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, ingress::IngressApi, monitor::MonitorApi);
     let order = (user_service::UserServiceApi, pod);
-    OpenApiService::new((GUIDE, order, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((GUIDE, order, job::JobApi, admin::CALLS), "vkube", env!("CARGO_PKG_VERSION"))
         .description(
             "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \
              public ports that they chose.\n\nEvery failure, of every call, is \

@@ -9,6 +9,7 @@ use common::pod::Pod;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::history::{Word, key_taken};
 use super::jobs::{self, Job};
 use super::target::{Patch, Step};
 use super::{Store, StoreError, domains, parsed, revisions};
@@ -54,7 +55,7 @@ enum Looks {
 }
 
 /// Of an order: whether its customer may change it.
-const TAKES_CHANGES: &str = "aborted_at is null and (ends_at is null or ends_at > now())";
+const TAKES_CHANGES: &str = "aborted_at is null and deleted_at is null and (ends_at is null or ends_at > now())";
 
 impl Store {
     /// Accepts a deploy: the order's next sequence and revision, the revision, the job and the idempotency key, in one
@@ -137,24 +138,29 @@ impl Store {
         Ok((Accepted::Yes(jobs::job(&row)?), pod.map(revisions::pod).transpose()?))
     }
 
-    /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing.
+    /// Accepts the order's end: it is aborted, and a job deletes what runs. One statement, all or nothing. The key is the
+    /// operator's, in the word.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
-    pub async fn accept_abort(&self, acceptance: &Acceptance<'_>) -> Result<Accepted, StoreError> {
+    pub async fn accept_abort(&self, acceptance: &Acceptance<'_>, word: &Word<'_>) -> Result<Accepted, StoreError> {
         let sql = format!(
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), aborted_at = now(), \
                      target = null, target_sequence = last_sequence + 1 \
-                 where id = $1 and aborted_at is null and region = $2 \
+                 where id = $1 and aborted_at is null and deleted_at is null and region = $2 \
                  returning last_sequence \
+             ), told as ( \
+                 insert into history (order_id, actor, event, detail, job_id, idempotency_key, request_digest) \
+                 select $1, $6, 'aborted', $7, $3, $8, $9 from accepted \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, idempotency_key, request_digest) \
              select $3, $1, $2, last_sequence, 'delete', $4, $5 from accepted \
              returning {}",
             jobs::COLUMNS
         );
-        self.accept(&sql, acceptance, &[]).await
+        let (key, digest) = word.idempotency.map(|(key, digest)| (key, digest.as_slice())).unzip();
+        self.accept(&sql, acceptance, &[&word.actor, &Json(&word.detail), &key, &digest]).await
     }
 
     /// Accepts a change of the order's domains, while they are as `before`: these become its own, and each is of one order. One
@@ -212,7 +218,7 @@ impl Store {
                      target = case when exists (select from before b where b.sequence > coalesce(o.deployed_sequence, 0)) \
                          then (select target from before) else o.deployed end \
                  from cancelled c \
-                 where o.id = $1 and o.region = $2 and o.aborted_at is null and o.last_sequence = c.sequence \
+                 where o.id = $1 and o.region = $2 and o.aborted_at is null and o.deleted_at is null and o.last_sequence = c.sequence \
                  returning o.last_sequence, o.target \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \
@@ -253,6 +259,7 @@ impl Store {
         match rows {
             Ok(mut rows) => Ok(rows.pop().ok_or(Accepted::No)),
             Err(error) => match error.violated() {
+                _ if key_taken(&error) => Ok(Err(Accepted::KeyTaken)),
                 Some("jobs_idempotency") => Ok(Err(Accepted::KeyTaken)),
                 Some("domains_pkey") => Ok(Err(Accepted::DomainTaken)),
                 _ => Err(error),

@@ -434,7 +434,7 @@ impl Store {
 }
 
 /// Rebuilds what a worker reads out of what is on record.
-fn message(row: &Row) -> Result<job::Job, StoreError> {
+pub(super) fn message(row: &Row) -> Result<job::Job, StoreError> {
     let pod: Option<serde_json::Value> = row.try_get("pod")?;
     job(row)?.message(pod.map(revisions::pod).transpose()?)
 }

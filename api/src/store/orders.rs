@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::history::{Changed, Event, Word, key_taken};
 use super::jobs::{self, Job};
 use super::target::StoredTarget;
 use super::{Page, Store, StoreError, parsed};
@@ -82,6 +83,8 @@ pub struct Order {
     pub is_over: bool,
     /// When it was aborted.
     pub aborted_at: Option<Timestamp>,
+    /// When it was deleted, long after its end.
+    pub deleted_at: Option<Timestamp>,
     /// The number of the newest accepted revision.
     pub last_revision: Option<Revision>,
     /// What it is to be in its region, by the newest job that may still come true.
@@ -97,13 +100,14 @@ pub struct Order {
 }
 
 /// The columns of [`order`], in its order.
-const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
+pub(super) const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
      o.address, o.recipient, o.provider, o.service, o.service_id, o.service_category_id, o.public_key, o.created_at, \
-     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.last_revision, o.target, o.deployed, o.made_by, o.description, o.customized_label, \
+     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.deleted_at, o.last_revision, o.target, o.deployed, o.made_by, \
+     o.description, o.customized_label, \
      coalesce(o.ends_at <= now(), false) as is_over";
 
 /// Reads an order out of a row that has [`COLUMNS`].
-fn order(row: &Row) -> Result<Order, StoreError> {
+pub(super) fn order(row: &Row) -> Result<Order, StoreError> {
     let region: Option<String> = row.try_get("region")?;
     let counted = |column: &'static str| -> Result<Option<Revision>, StoreError> {
         let number: Option<i32> = row.try_get(column)?;
@@ -145,6 +149,7 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         ends_at: row.try_get("ends_at")?,
         is_over: row.try_get("is_over")?,
         aborted_at: row.try_get("aborted_at")?,
+        deleted_at: row.try_get("deleted_at")?,
         last_revision: counted("last_revision")?,
         target: target("target")?,
         deployed: target("deployed")?,
@@ -167,6 +172,8 @@ pub struct NewOrder<'a> {
     pub request_digest: &'a [u8; 32],
     /// The operator's name.
     pub made_by: &'a str,
+    /// The operator's key.
+    pub idempotency_key: Option<&'a str>,
 }
 
 /// What came of making an order.
@@ -178,6 +185,8 @@ pub enum Created {
     Before(Order),
     /// Another request had made an order of this id.
     Taken,
+    /// Another request with the same key came first.
+    KeyTaken,
 }
 
 /// One operator's view of the list of orders.
@@ -229,6 +238,7 @@ impl Order {
     pub fn service_status(&self) -> ServiceStatus {
         match self.ends_at {
             _ if self.aborted_at.is_some() => ServiceStatus::Abort,
+            _ if self.deleted_at.is_some() => ServiceStatus::Done,
             None => ServiceStatus::Pending,
             Some(_) if self.is_over => ServiceStatus::Done,
             Some(_) if self.is_stopped() => ServiceStatus::Stop,
@@ -259,17 +269,23 @@ impl Store {
     /// When PostgreSQL does not do it.
     pub async fn create_order(&self, new: &NewOrder<'_>) -> Result<Created, StoreError> {
         let sql = format!(
-            "insert into orders as o (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
-             region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
-             service_category_id, public_key) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
-             on conflict (id) do nothing returning {COLUMNS}"
+            "with made as ( \
+                 insert into orders (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
+                     region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
+                     service_category_id, public_key) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+                 on conflict (id) do nothing returning * \
+             ), told as ( \
+                 insert into history (order_id, actor, event, idempotency_key, request_digest) \
+                 select id, made_by, 'created', $19, case when $19::text is not null then request_digest end from made \
+             ) \
+             select {COLUMNS} from made o"
         );
         let purchase = new.purchase;
         let units = parsed("units", i32::try_from(purchase.units.get()))?;
         let hours = parsed("duration_hours", i32::try_from(purchase.duration_hours))?;
         let amount = parsed("amount", i64::try_from(purchase.amount))?;
-        let values: [&(dyn ToSql + Sync); 18] = [
+        let values: [&(dyn ToSql + Sync); 19] = [
             &new.id.as_str(),
             &new.secret_digest.as_slice(),
             &new.request_digest.as_slice(),
@@ -288,9 +304,13 @@ impl Store {
             &purchase.service_id,
             &purchase.service_category_id,
             &purchase.public_key,
+            &new.idempotency_key,
         ];
-        if let Some(row) = self.row(&sql, &values).await? {
-            return Ok(Created::New(order(&row)?));
+        match self.row(&sql, &values).await {
+            Ok(Some(row)) => return Ok(Created::New(order(&row)?)),
+            Ok(None) => {}
+            Err(error) if key_taken(&error) => return Ok(Created::KeyTaken),
+            Err(error) => return Err(error),
         }
         let sql = format!("select {COLUMNS}, o.request_digest from orders o where o.id = $1");
         let row = self.row(&sql, &[&new.id.as_str()]).await?.ok_or(StoreError::Row { column: "id" })?;
@@ -298,7 +318,7 @@ impl Store {
         Ok(if same { Created::Before(order(&row)?) } else { Created::Taken })
     }
 
-    /// The order that a secret opens, and with it the job that an idempotency key names.
+    /// The order that a secret opens, be it its present one or one whose overlap is not over, and with it the job that an idempotency key names.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
@@ -309,7 +329,8 @@ impl Store {
     ) -> Result<Option<(Order, Option<Job>)>, StoreError> {
         let sql = format!(
             "select {COLUMNS}, {} from orders o \
-             left join jobs j on j.order_id = o.id and j.idempotency_key = $2 where o.secret_digest = $1",
+             left join jobs j on j.order_id = o.id and j.idempotency_key = $2 \
+             where o.secret_digest = $1 or (o.old_secret_digest = $1 and o.old_secret_until > now())",
             jobs::COLUMNS
         );
         let row = self.row(&sql, &[&secret_digest.as_slice(), &idempotency_key]).await?;
@@ -341,6 +362,7 @@ impl Store {
             only(
                 filter.status.is_some(),
                 "$5 = case when o.aborted_at is not null then 'ServiceAbort' \
+                     when o.deleted_at is not null then 'ServiceDone' \
                      when o.ends_at is null then 'ServicePending' \
                      when o.ends_at <= now() then 'ServiceDone' \
                      when o.deployed ->> 'run' = 'stopped' then 'ServiceStop' \
@@ -366,7 +388,7 @@ impl Store {
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn set_description(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
-        let sql = "update orders set description = $2, updated_at = now() where id = $1 and aborted_at is null";
+        let sql = "update orders set description = $2, updated_at = now() where id = $1 and aborted_at is null and deleted_at is null";
         Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
     }
 
@@ -375,19 +397,16 @@ impl Store {
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn set_label(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
-        let sql = "update orders set customized_label = $2, updated_at = now() where id = $1 and aborted_at is null";
+        let sql = "update orders set customized_label = $2, updated_at = now() where id = $1 and aborted_at is null and deleted_at is null";
         Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
     }
 
-    /// Ends an order that never ran anywhere. None = it has ended, or has a region by now.
+    /// Ends an order that never ran anywhere. No = it has ended, or has a region by now.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
-    pub async fn abort_unplaced(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
-        let sql = format!(
-            "update orders o set aborted_at = now(), updated_at = now() \
-             where o.id = $1 and o.aborted_at is null and o.last_sequence = 0 returning {COLUMNS}"
-        );
-        self.row(&sql, &[&id.as_str()]).await?.map(|row| order(&row)).transpose()
+    pub async fn abort_unplaced(&self, id: &OrderId, word: &Word<'_>) -> Result<Changed, StoreError> {
+        let only = "o.aborted_at is null and o.last_sequence = 0";
+        self.change(Event::Aborted, "aborted_at = now()", only, id, word, &[]).await
     }
 }

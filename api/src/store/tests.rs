@@ -6,7 +6,9 @@ mod cluster;
 mod connections;
 mod cost;
 mod ending;
+mod life;
 mod migrating;
+mod operator;
 mod orders;
 mod property;
 mod publishing;
@@ -27,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Store;
 use super::acceptance::{Acceptance, Accepted};
+use super::history::{Detail, Word};
 use super::jobs::Job;
 use super::orders::{Created, NewOrder, Order, PortSpecification, Purchase};
 use super::target::{Patch, Step};
@@ -72,7 +75,14 @@ fn purchase() -> Purchase {
 /// Makes an order whose secret and request are its name.
 async fn make(store: &Store, name: &str, purchase: &Purchase) -> Order {
     let (id, digest) = (id(name), digest(name));
-    let new = NewOrder { id: &id, purchase, secret_digest: &digest, request_digest: &digest, made_by: "the tests" };
+    let new = NewOrder {
+        id: &id,
+        purchase,
+        secret_digest: &digest,
+        request_digest: &digest,
+        made_by: "the tests",
+        idempotency_key: None,
+    };
     let Created::New(order) = store.create_order(&new).await.unwrap() else { panic!("{name} is there already") };
     order
 }
@@ -142,9 +152,14 @@ async fn try_deploy(store: &Store, order: &OrderId, region: &RegionCode, pod: &P
     store.accept_deploy(&acceptance, pod, Until::Created, None).await.unwrap()
 }
 
+/// An operator's word without a key.
+fn word() -> Word<'static> {
+    Word { actor: "anna", detail: Detail::default(), idempotency: None }
+}
+
 async fn try_abort(store: &Store, order: &OrderId, region: &RegionCode) -> Accepted {
     let acceptance = Acceptance { order, region, job: JobId::new(), idempotency: None };
-    store.accept_abort(&acceptance).await.unwrap()
+    store.accept_abort(&acceptance, &word()).await.unwrap()
 }
 
 async fn abort(store: &Store, order: &OrderId) -> Job {

@@ -45,6 +45,10 @@ const WITH_TOKEN: &[(&str, &str)] = &[
     ("GET", "/admin/orders"),
     ("GET", "/admin/orders/some-order"),
     ("POST", "/admin/orders/some-order/abort"),
+    ("POST", "/admin/orders/some-order/extend"),
+    ("POST", "/admin/orders/some-order/secret"),
+    ("GET", "/admin/regions"),
+    ("POST", "/admin/regions/ausrine/approve-deletes"),
 ];
 
 /// Secrets that open nothing.

@@ -11,6 +11,7 @@ use super::{Problem, compare};
 
 const LABEL: &str = "must consist of lower case letters, digits and '-', and begin and end with a letter or a digit";
 const HOURS: &str = "must be a number of hours from 1 to 87600";
+const OVERLAP: &str = "must be a number of seconds from 0 to 604800";
 const WHOLE: &str = "must be a whole number";
 const STRING: &str = "must be a string";
 const UNITS: &str = "must be a number of units such as 2-Unit-Resource, from 1 to 1000";
@@ -98,18 +99,55 @@ fn every_wrong_question_of_an_operator_is_refused() -> Result<()> {
             let answer = client.get(path).operator(token).send().await?;
             compare(path, &answer.refused(400, Reason::InvalidRequest)?, &[problem]);
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn every_wrong_change_of_an_operator_is_refused() -> Result<()> {
+    test(async |t| {
+        let (client, token) = (t.client().await?, &t.shared().await?.operator_token);
         let order = t.order(&OrderOptions::units(1)).await?;
-        let abort = format!("/admin/orders/{}/abort", order.id);
-        for (body, problem) in [
-            (json!({}), ("reason", REQUIRED)),
-            (json!({ "reason": 1 }), ("reason", STRING)),
-            (json!({ "reason": "a".repeat(513) }), ("reason", "must have at most 512 characters")),
-            (json!({ "reason": "x", "force": true }), ("force", UNKNOWN)),
-            (json!([]), ("", OBJECT)),
+        for (call, body, problem) in [
+            ("abort", json!({}), ("reason", REQUIRED)),
+            ("abort", json!({ "reason": 1 }), ("reason", STRING)),
+            ("abort", json!({ "reason": "a".repeat(513) }), ("reason", "must have at most 512 characters")),
+            ("abort", json!({ "reason": "x", "force": true }), ("force", UNKNOWN)),
+            ("abort", json!([]), ("", OBJECT)),
+            ("extend", json!({}), ("hours", REQUIRED)),
+            ("extend", json!({ "hours": 0 }), ("hours", HOURS)),
+            ("extend", json!({ "hours": -5 }), ("hours", HOURS)),
+            ("extend", json!({ "hours": 87_601 }), ("hours", HOURS)),
+            ("extend", json!({ "hours": "1" }), ("hours", WHOLE)),
+            ("extend", json!({ "hours": 1.5 }), ("hours", WHOLE)),
+            ("extend", json!({ "hours": 1, "days": 1 }), ("days", UNKNOWN)),
+            // The order has 100 already.
+            (
+                "extend",
+                json!({ "hours": 87_501 }),
+                ("hours", "must be at most 87500: an order lasts 87600 hours at most"),
+            ),
+            ("secret", json!({ "overlapSeconds": -1 }), ("overlapSeconds", OVERLAP)),
+            ("secret", json!({ "overlapSeconds": 604_801 }), ("overlapSeconds", OVERLAP)),
+            ("secret", json!({ "overlapSeconds": "1" }), ("overlapSeconds", WHOLE)),
+            ("secret", json!({ "secret": "mine" }), ("secret", UNKNOWN)),
+            ("secret", json!([]), ("", OBJECT)),
         ] {
-            let answer = client.post(&abort).operator(token).json(&body).send().await?;
-            compare(&body.to_string(), &answer.refused(400, Reason::InvalidRequest)?, &[problem]);
+            let path = format!("/admin/orders/{}/{call}", order.id);
+            let answer = client.post(&path).operator(token).json(&body).send().await?;
+            compare(&format!("{call} {body}"), &answer.refused(400, Reason::InvalidRequest)?, &[problem]);
         }
+        let approve =
+            client.post("/admin/regions/ausrine/approve-deletes").operator(token).json(&json!({ "all": true }));
+        compare("approve", &approve.send().await?.refused(400, Reason::InvalidRequest)?, &[("all", UNKNOWN)]);
+        let request = client.post(&format!("/admin/orders/{}/extend", order.id)).operator(token);
+        let request = request.header("idempotency-key", "two words").json(&json!({ "hours": 1 }));
+        let error = request.send().await?.refused(400, Reason::InvalidRequest)?;
+        assert_eq!(error["details"][0]["field"], "Idempotency-Key");
+        // Nothing of all that remains.
+        let details = client.get(&format!("/admin/orders/{}", order.id)).operator(token).send().await?.ok()?;
+        assert_eq!(details["order"]["duration"], 100);
+        assert_eq!(details["history"].as_array().map(Vec::len), Some(1), "{details}");
         Ok(())
     })
 }
@@ -122,11 +160,18 @@ fn what_an_operator_asks_for_and_is_not_there_is_not_found() -> Result<()> {
             (Method::GET, "/admin/orders/no-such-order", None),
             (Method::GET, "/admin/orders/NO%20ORDER", None),
             (Method::POST, "/admin/orders/no-such-order/abort", Some(json!({ "reason": "test" }))),
+            (Method::POST, "/admin/orders/no-such-order/extend", Some(json!({ "hours": 1 }))),
+            (Method::POST, "/admin/orders/no-such-order/secret", Some(json!({}))),
         ] {
             let request = client.request(method, path).operator(token);
             let request = if let Some(body) = &body { request.json(body) } else { request };
             let error = request.send().await?.refused(404, Reason::NotFound)?;
             assert_eq!(error["message"], "there is no order with this id", "{path}");
+        }
+        for region in ["atlantis", "NO%20REGION"] {
+            let request = client.post(&format!("/admin/regions/{region}/approve-deletes")).operator(token);
+            let error = request.json(&json!({})).send().await?.refused(404, Reason::NotFound)?;
+            assert_eq!(error["message"], "there is no region with this code", "{region}");
         }
         Ok(())
     })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::presence::Resources;
 use kube::api::ListParams;
 use kube::core::Request;
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Cluster, ClusterError, LIST_TIMEOUT};
+use super::resources::amount;
 
 /// More nodes than this are not looked at: the answer is bounded.
 const MAX_NODES: u32 = 1000;
@@ -54,6 +56,13 @@ pub struct NodeSeen {
     pub cpu: String,
     /// Memory that pods can have, as a Kubernetes quantity.
     pub memory: String,
+}
+
+impl NodeSeen {
+    /// What pods can have on it.
+    pub fn capacity(&self) -> Resources {
+        amount(&self.cpu, &self.memory)
+    }
 }
 
 #[derive(Deserialize)]

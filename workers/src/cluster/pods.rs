@@ -2,11 +2,13 @@
 
 use common::name::{JobId, OrderId, Revision};
 use common::port::{HostPort, Protocol};
+use common::presence::Resources;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::Seen;
+use super::resources::requests;
 use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_REVISION, LABEL_ORDER, order_of};
 
 /// One pod.
@@ -32,6 +34,8 @@ pub struct PodSeen {
     pub region: Option<String>,
     /// The ports of the node that it holds.
     pub ports: Vec<HostPort>,
+    /// What it requests of its node.
+    pub requests: Resources,
     /// Why it finds no node, in the scheduler's words.
     pub unschedulable: Option<String>,
     /// Whether all of its containers are ready.
@@ -119,6 +123,7 @@ impl Seen for PodSeen {
             node: Some(text(spec, "nodeName")).filter(|node| !node.is_empty()).map(str::to_owned),
             region: spec.pointer("/nodeSelector/region").and_then(Value::as_str).map(str::to_owned),
             ports: host_ports(spec),
+            requests: requests(spec),
             unschedulable: unschedulable(status),
             ready: list(status, "conditions").any(|c| text(c, "type") == "Ready" && text(c, "status") == "True"),
             containers: containers(spec, status),

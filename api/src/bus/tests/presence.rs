@@ -15,6 +15,8 @@ async fn say(worker: &jetstream::Context, region: &str, instance: &str, ready: b
         public_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".parse().unwrap(),
         random_ports: range("20000-20010"),
         nodes: Vec::new(),
+        capacity: None,
+        requests: None,
         in_flight: 0,
     };
     let key = subject::presence_key(&region.parse().unwrap(), &instance.parse().unwrap());

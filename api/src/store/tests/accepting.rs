@@ -8,10 +8,12 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use super::super::acceptance::{Acceptance, Accepted};
+use super::super::history::Changed;
 use super::super::jobs::JobState;
 use super::cluster::{shared_database, shared_store};
 use super::{
-    abort, at, deploy, digest, elsewhere, fresh_order, make, now, pod, purchase, region, succeed, try_abort, try_deploy,
+    abort, at, deploy, digest, elsewhere, fresh_order, make, now, pod, purchase, region, succeed, try_abort,
+    try_deploy, word,
 };
 
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn an_aborted_order_takes_no_more_changes() {
     assert!(ended.aborted_at.is_some() && ended.updated_at == ended.aborted_at.unwrap());
     assert!(matches!(try_deploy(&store, &order, &region(), &pod(&[]), Some("key")).await, Accepted::No));
     assert!(matches!(try_abort(&store, &order, &region()).await, Accepted::No));
-    assert_eq!(store.abort_unplaced(&order).await.unwrap(), None);
+    assert!(matches!(store.abort_unplaced(&order, &word()).await.unwrap(), Changed::No));
     assert_eq!(now(&store, &order).await, ended);
     assert_eq!(store.job_by_key(&order, "key").await.unwrap(), None);
     assert!(matches!(try_deploy(&store, &super::id("none"), &region(), &pod(&[]), None).await, Accepted::No));
@@ -147,15 +149,15 @@ async fn an_order_is_aborted_once() {
 #[tokio::test]
 async fn an_order_is_either_deployed_or_aborted_without_a_job() {
     let store = shared_store().await;
-    let (place, nothing) = (region(), pod(&[]));
+    let (place, nothing, word) = (region(), pod(&[]), word());
     for _ in 0..20 {
         let order = fresh_order(&store).await;
         let (deployed, aborted) =
-            tokio::join!(try_deploy(&store, &order, &place, &nothing, None), store.abort_unplaced(&order));
-        let aborted = aborted.unwrap();
-        assert_eq!(matches!(deployed, Accepted::Yes(_)), aborted.is_none());
-        assert_eq!(now(&store, &order).await.aborted_at.is_some(), aborted.is_some());
-        assert_eq!(store.jobs(&order, None, 10).await.unwrap().items.is_empty(), aborted.is_some());
-        assert_eq!(store.abort_unplaced(&order).await.unwrap(), None);
+            tokio::join!(try_deploy(&store, &order, &place, &nothing, None), store.abort_unplaced(&order, &word));
+        let aborted = matches!(aborted.unwrap(), Changed::Yes(_));
+        assert_eq!(matches!(deployed, Accepted::Yes(_)), !aborted);
+        assert_eq!(now(&store, &order).await.aborted_at.is_some(), aborted);
+        assert_eq!(store.jobs(&order, None, 10).await.unwrap().items.is_empty(), aborted);
+        assert!(matches!(store.abort_unplaced(&order, &word).await.unwrap(), Changed::No));
     }
 }

@@ -3,12 +3,14 @@
 use common::job::{JobStarted, Outcome, Run, Until, Verb};
 use common::name::JobId;
 
-use super::super::Store;
 use super::super::acceptance::Acceptance;
+use super::super::history::Word;
+use super::super::life::Due;
 use super::super::orders::{Created, Filter, NewOrder, ServiceStatus};
 use super::super::target::{Patch, Step};
+use super::super::{Store, StoreError};
 use super::cluster::{Database, database};
-use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value};
+use super::{at, deploy, digest, end, failed, id, order, pod, purchase, region, value, word};
 
 /// The statements that the server was asked by the database's clients.
 fn statements(database: &Database) -> Vec<String> {
@@ -74,7 +76,23 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     let result = end(&job, failed());
     // With the begin and the end of its transaction.
     assert_costs!(database, 4, store.job_ended(&here, &result));
-    assert_costs!(database, 1, store.abort_unplaced(&one));
+    assert_costs!(database, 1, store.abort_unplaced(&one, &word()));
+
+    assert_costs!(database, 1, store.extend_order(&one, 1, 1000, &word()));
+    assert_costs!(database, 1, store.replace_secret(&one, &digest("new"), 60, &word()));
+    assert_costs!(database, 1, store.history(&one, 10));
+    assert_costs!(database, 1, store.done_by_key(&one, "key"));
+    assert_costs!(database, 1, store.made_by_key("anna", "key"));
+    assert_costs!(database, 1, store.approve_deletes(&here, 60.0, &word()));
+    assert_costs!(database, 1, store.approved_by_key(&here, "key"));
+    assert_costs!(database, 2, store.forget_old_operator_keys());
+    assert_costs!(database, 1, store.warn_of_ends(60.0));
+    for due in [Due::Stop, Due::Start, Due::DeleteAgain, Due::ApprovedDelete] {
+        assert_costs!(database, 1, store.take_steps(due, 60.0));
+    }
+    assert_costs!(database, 1, store.accept_deletes(&here, 60.0));
+    assert_costs!(database, 1, store.deletes_held(60.0));
+    assert_costs!(database, 1, store.queues());
 }
 
 #[tokio::test]
@@ -93,13 +111,19 @@ async fn making_and_accepting_are_one_statement() {
     assert_costs!(database, 1, store.accept_step(&keyless(), Verb::Stop, Until::Created, stop()));
     // It waits its turn: with the begin and the end of its transaction.
     assert_costs!(database, 4, store.accept_cancel(&keyless(), JobId::new()));
-    assert_costs!(database, 1, store.accept_abort(&keyless()));
+    assert_costs!(database, 1, store.accept_abort(&keyless(), &word()));
     assert_costs!(database, 1, store.accept_deploy(&keyless(), &nothing, Until::Created, None));
 
     let (two, purchase) = (id("two"), purchase());
     let secret = digest("two");
-    let new =
-        NewOrder { id: &two, purchase: &purchase, secret_digest: &secret, request_digest: &request, made_by: "tests" };
+    let new = NewOrder {
+        id: &two,
+        purchase: &purchase,
+        secret_digest: &secret,
+        request_digest: &request,
+        made_by: "tests",
+        idempotency_key: Some("key"),
+    };
     let before = statements(&database).len();
     assert!(matches!(store.create_order(&new).await.unwrap(), Created::New(_)));
     assert_eq!(statements(&database).len() - before, 1);
@@ -126,8 +150,24 @@ async fn crowd(database: &Database) {
              case when n % 10 = 0 then 'key-' || r end, now() - interval '1 h', \
              case when n % 500 > 0 or r = 1 then now() end, case when n % 500 > 2 or r = 1 then now() end \
          from generate_series(1, 10000) n, generate_series(1, 2) r; \
+         insert into history (order_id, actor, event, idempotency_key, request_digest) \
+         select 'order-' || n, 'crowd', e, case when n % 10 = 0 then 'key-' || n end, '' \
+         from generate_series(1, 10000) n, unnest(array['created', 'extended']) e; \
          analyze";
     database.run(&sql.replace("POD", &value(&pod(&[80])).to_string())).await;
+}
+
+/// A store whose every plan the server's log shows.
+async fn explained(database: &Database) -> Store {
+    // The plan that stays when a statement has been run often.
+    let settings = [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_analyze = on",
+        "plan_cache_mode = force_generic_plan",
+    ];
+    database.run(&settings.map(|setting| format!("alter database {} set {setting};", database.name)).concat()).await;
+    database.store_with(|settings| settings.pool_size = 1)
 }
 
 /// Fails where a call reads a whole table, or many rows to throw them away.
@@ -139,7 +179,9 @@ macro_rules! assert_frugal {
         assert!(plans.contains("Query Text"), "{} has no plan:\n{plans}", stringify!($call));
         let removed = plans.lines().filter_map(|line| line.trim().strip_prefix("Rows Removed by Filter: "));
         let removed: u64 = removed.map(|number| number.parse::<u64>().unwrap()).sum();
-        let whole = ["orders", "jobs", "revisions"].iter().any(|table| plans.contains(&format!("Seq Scan on {table}")));
+        let whole = ["orders", "jobs", "revisions", "history"]
+            .iter()
+            .any(|table| plans.contains(&format!("Seq Scan on {table}")));
         assert!(!whole && removed < 200, "{}:\n{plans}", stringify!($call));
     };
 }
@@ -148,15 +190,7 @@ macro_rules! assert_frugal {
 async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     let database = database().await;
     crowd(&database).await;
-    // The plan that stays when a statement has been run often.
-    let settings = [
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = on",
-        "plan_cache_mode = force_generic_plan",
-    ];
-    database.run(&settings.map(|setting| format!("alter database {} set {setting};", database.name)).concat()).await;
-    let store = database.store_with(|settings| settings.pool_size = 1);
+    let store = explained(&database).await;
     let secret = digest("5000");
     let (order, here) = (id("order-5000"), region());
 
@@ -191,12 +225,57 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_frugal!(database, store.jobs_published(&[(keyed.job, 1)]));
     assert_frugal!(database, store.job_ended(&here, &end(&accepted, Outcome::Succeeded)));
     let deleting = Acceptance { job: JobId::new(), idempotency: None, ..keyed };
-    assert_frugal!(database, store.accept_abort(&deleting));
-    assert_frugal!(database, store.abort_unplaced(&order));
+    assert_frugal!(database, store.accept_abort(&deleting, &word()));
+    assert_frugal!(database, store.abort_unplaced(&order, &word()));
 
     assert_eq!(store.jobs_left(60.0, 100).await.unwrap().len(), 20);
     assert_eq!(store.jobs_lost(&here, at(60), 100).await.unwrap().len(), 40);
     assert_frugal!(database, store.jobs_left(60.0, 100));
     assert_frugal!(database, store.jobs_lost(&here, at(60), 100));
     assert_frugal!(database, store.forget_old_keys());
+}
+
+#[tokio::test]
+async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
+    let database = database().await;
+    crowd(&database).await;
+    // Of the orders, three days' worth have stopped at their end, twenty are to stop and twenty to be deleted.
+    let lives = "update orders set target = deployed, target_sequence = 1; \
+         update orders o set ends_at = now() - interval '1 s' * n, activated_at = now() - interval '9 days', \
+             target = case when n < 20 then target else target || '{\"run\": \"stopped\"}' end, end_sequence = 1 \
+         from generate_series(1, 3000) n where o.id = 'order-' || n; \
+         update orders set ends_at = now() - interval '2 days' where id like 'order-29_0'; \
+         update orders set end_sequence = 1, target = target || '{\"run\": \"stopped\"}' where id like 'order-999_'; \
+         update orders set deleted_at = now() where id like 'order-49__'; \
+         update orders set target = null where id like 'order-49__' and id not like 'order-4990'; \
+         analyze";
+    database.run(lives).await;
+    let store = explained(&database).await;
+    let (order, here, day) = (id("order-5000"), region(), 86_400.0);
+
+    assert_frugal!(database, store.history(&order, 50));
+    assert_frugal!(database, store.done_by_key(&order, "key-5000"));
+    assert_frugal!(database, store.made_by_key("crowd", "key-5000"));
+    let request = digest("request");
+    let keyed = Word { idempotency: Some(("new", &request)), ..word() };
+    assert_frugal!(database, store.extend_order(&order, 1, 1000, &keyed));
+    assert_frugal!(database, store.replace_secret(&order, &digest("new"), 60, &word()));
+    let opened = store.order_by_secret(&digest("5000"), None).await.unwrap();
+    assert!(opened.is_some(), "the old one");
+    assert_frugal!(database, store.order_by_secret(&digest("5000"), None));
+    assert_frugal!(database, store.order_by_secret(&digest("nobody"), None));
+
+    assert_eq!(store.deletes_held(day).await.unwrap(), [(region(), 10)]);
+    assert_frugal!(database, store.deletes_held(day));
+    assert_frugal!(database, store.warn_of_ends(60.0));
+    for (due, count) in [(Due::Stop, 19), (Due::Start, 10), (Due::DeleteAgain, 1), (Due::ApprovedDelete, 0)] {
+        assert_frugal!(database, async {
+            assert_eq!(store.take_steps(due, day).await?.len(), count, "{due:?}");
+            Ok::<_, StoreError>(())
+        });
+    }
+    // It counts the orders of the region, and is asked only when one of them is to be deleted.
+    assert_eq!(store.accept_deletes(&here, day).await.unwrap().len(), 10);
+    assert_frugal!(database, store.queues());
+    assert_frugal!(database, store.forget_old_operator_keys());
 }

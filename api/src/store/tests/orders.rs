@@ -51,8 +51,14 @@ async fn an_order_is_made_once_by_its_id() {
     let (id, purchase, request) = (id("one"), purchase(), digest("body"));
     let create = async |secret: &str, request: &[u8; 32]| {
         let secret_digest = &digest(secret);
-        let new =
-            NewOrder { id: &id, purchase: &purchase, secret_digest, request_digest: request, made_by: "the tests" };
+        let new = NewOrder {
+            id: &id,
+            purchase: &purchase,
+            secret_digest,
+            request_digest: request,
+            made_by: "the tests",
+            idempotency_key: None,
+        };
         store.create_order(&new).await.unwrap()
     };
     let secrets: Vec<String> = (0..16).map(|n| format!("secret {n}")).collect();
@@ -77,8 +83,14 @@ async fn an_amount_that_postgresql_cannot_hold_is_refused() {
     let store = shared_store().await;
     let (id, purchase) = (id("one"), Purchase { amount: u64::MAX, ..purchase() });
     let digest = digest("one");
-    let new =
-        NewOrder { id: &id, purchase: &purchase, secret_digest: &digest, request_digest: &digest, made_by: "tests" };
+    let new = NewOrder {
+        id: &id,
+        purchase: &purchase,
+        secret_digest: &digest,
+        request_digest: &digest,
+        made_by: "tests",
+        idempotency_key: None,
+    };
     assert!(matches!(store.create_order(&new).await, Err(StoreError::Row { column: "amount" })));
 }
 
@@ -181,7 +193,7 @@ async fn each_filter_keeps_what_it_names() {
                 if life.starts_with("aborted") {
                     match now(store, &order).await.purchase.region {
                         Some(place) => drop(super::try_abort(store, &order, &place).await),
-                        None => drop(store.abort_unplaced(&order).await.unwrap().unwrap()),
+                        None => drop(store.abort_unplaced(&order, &super::word()).await.unwrap()),
                     }
                 }
                 names.insert(name);

@@ -41,9 +41,14 @@ async fn postgresql_sees_no_secret() {
             secret_digest: &keys.digest(&[order_secret.expose_secret()]),
             request_digest: &keys.digest(&["the body"]),
             made_by: "the tests",
+            idempotency_key: None,
         };
         store.create_order(&new).await.unwrap();
         store.order_by_secret(new.secret_digest, Some("key")).await.unwrap().unwrap();
+        let newer_secret = generate().unwrap();
+        let newer_digest = keys.digest(&[newer_secret.expose_secret()]);
+        store.replace_secret(&id, &newer_digest, 60, &super::word()).await.unwrap();
+        store.order_by_secret(&newer_digest, None).await.unwrap().unwrap();
         let request = keys.digest(&["the request", value_of_variable.expose_secret()]);
         let (region, job) = (region(), super::JobId::new());
         let acceptance = Acceptance { order: &id, region: &region, job, idempotency: Some(("key", &request)) };
@@ -51,7 +56,7 @@ async fn postgresql_sees_no_secret() {
         let Ok(Accepted::Yes(job)) = accepted else { panic!("{accepted:?}") };
         store.jobs_left(0.0, 10).await.unwrap();
         store.job_ended(&region, &super::JobResult { finished_at: at(0), ..end(&job, super::failed()) }).await.unwrap();
-        secrets.extend([order_secret, value_of_variable, password]);
+        secrets.extend([order_secret, newer_secret, value_of_variable, password]);
     }
 
     let url = format!("postgres://postgres@127.0.0.1:{}/{}", database.cluster.port(), database.name);

@@ -1,0 +1,37 @@
+//! The jobs that have not ended, region by region.
+
+use common::name::RegionCode;
+use tokio_postgres::Row;
+
+use super::{Store, StoreError, parsed};
+
+/// The jobs of a region that have not ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The region.
+    pub region: RegionCode,
+    /// How many there are.
+    pub jobs: u64,
+    /// How long ago the oldest was accepted, in seconds, by PostgreSQL's clock.
+    pub oldest_seconds: u64,
+}
+
+impl Store {
+    /// The queue of every region that has one.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn queues(&self) -> Result<Vec<Queue>, StoreError> {
+        let sql = "select region, count(*) as jobs, \
+                       greatest(0, extract(epoch from now() - min(created_at)))::bigint as oldest \
+                   from jobs where finished_at is null group by region order by region";
+        let read = |row: &Row| {
+            Ok(Queue {
+                region: parsed("region", row.try_get::<_, String>("region")?.try_into())?,
+                jobs: parsed("jobs", row.try_get::<_, i64>("jobs")?.try_into())?,
+                oldest_seconds: parsed("oldest", row.try_get::<_, i64>("oldest")?.try_into())?,
+            })
+        };
+        self.rows(sql, &[]).await?.iter().map(read).collect()
+    }
+}

@@ -1,0 +1,436 @@
+//! The steps of orders' lives: each once, when it is due, however many take them, and not too many deletes at once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::job::{Change, Outcome, Verb};
+use common::name::OrderId;
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use super::super::history::{Event, Word};
+use super::super::jobs::Job;
+use super::super::life::{Due, Taken};
+use super::super::operator::Approved;
+use super::super::orders::{Order, ServiceStatus};
+use super::cluster::{Database, database};
+use crate::app::life::{Dates, LifeSettings};
+
+use super::{abort, deploy_pod, end, failed, fresh_order, now, pod, region, step, succeed, try_deploy, try_step, word};
+
+/// How long after its end an order is deleted, in seconds.
+const DELETE_AFTER: f64 = 3600.0;
+/// How long before its end a long order is warned, in seconds.
+const WARN: f64 = 60.0;
+/// More hours than any order has.
+const MOST: u32 = 1_000_000;
+
+/// A database of a test's own: a sweep takes whatever is due in it.
+struct Lives(Database);
+
+impl Lives {
+    async fn new() -> Self {
+        Self(database().await)
+    }
+
+    /// An order that runs.
+    async fn running(&self) -> OrderId {
+        let order = fresh_order(&self.0.store).await;
+        let job = deploy_pod(&self.0.store, &order, &pod(&[80])).await;
+        succeed(&self.0.store, &job).await;
+        order
+    }
+
+    /// Orders that run, whose end was so many seconds ago; the first one's the longest.
+    async fn ended(&self, count: usize, seconds_ago: i64) -> Vec<OrderId> {
+        let mut orders = Vec::new();
+        for n in 0..count {
+            let order = self.running().await;
+            self.move_end(&order, -seconds_ago - 10 * i64::try_from(count - n).unwrap()).await;
+            orders.push(order);
+        }
+        orders
+    }
+
+    /// Moves an order's end to so many seconds from now.
+    async fn move_end(&self, order: &OrderId, seconds: i64) {
+        self.0.run(&format!("update orders set ends_at = now() + interval '{seconds} s' where id = '{order}'")).await;
+    }
+
+    async fn now(&self, order: &OrderId) -> Order {
+        now(&self.0.store, order).await
+    }
+
+    async fn take(&self, due: Due) -> Vec<Taken> {
+        self.0.store.take_steps(due, DELETE_AFTER).await.unwrap()
+    }
+
+    async fn deletes(&self) -> Vec<OrderId> {
+        orders(&self.0.store.accept_deletes(&region(), DELETE_AFTER).await.unwrap())
+    }
+
+    async fn held(&self) -> u64 {
+        let held = self.0.store.deletes_held(DELETE_AFTER).await.unwrap();
+        held.iter().filter(|(place, _)| *place == region()).map(|(_, held)| held).sum()
+    }
+
+    async fn job(&self, taken: &Taken) -> Job {
+        self.0.store.job(&taken.order, taken.job).await.unwrap().unwrap()
+    }
+
+    /// Records the end of a step.
+    async fn ends(&self, taken: &Taken, outcome: Outcome) {
+        self.0.store.job_ended(&region(), &end(&self.job(taken).await, outcome)).await.unwrap();
+    }
+
+    /// What happened to an order, oldest first.
+    async fn events(&self, order: &OrderId) -> Vec<Event> {
+        let history = self.0.store.history(order, 100).await.unwrap();
+        history.iter().rev().map(|entry| entry.event).collect()
+    }
+
+    /// Lets the pause after a step that was tried be over.
+    async fn rest(&self) {
+        self.0.run("update orders set step_after = now()").await;
+    }
+}
+
+fn orders(taken: &[Taken]) -> Vec<OrderId> {
+    taken.iter().map(|taken| taken.order.clone()).collect()
+}
+
+#[tokio::test]
+async fn an_order_stops_at_its_end_and_not_before() {
+    let lives = Lives::new().await;
+    let (over, running) = (lives.running().await, lives.running().await);
+    lives.move_end(&over, 0).await;
+    lives.move_end(&running, 3).await;
+    let taken = lives.take(Due::Stop).await;
+    let [stop] = taken.as_slice() else { panic!("{taken:?}") };
+    let message = stop.message.clone().unwrap();
+    assert_eq!((&stop.order, stop.verb, message.id, message.region.clone()), (&over, Verb::Stop, stop.job, region()));
+    let Change::Stop(target) = message.change else { panic!() };
+    assert_eq!((target.pod, target.run.is_running()), (pod(&[80]), false));
+    assert!(lives.take(Due::Stop).await.is_empty(), "it is under way");
+    lives.ends(stop, Outcome::Succeeded).await;
+    lives.rest().await;
+    assert!(lives.take(Due::Stop).await.is_empty(), "it is stopped");
+
+    let order = lives.now(&over).await;
+    assert_eq!(order.service_status(), ServiceStatus::Done);
+    assert_eq!(order.deployed_revision().map(u64::from), Some(1), "what it has is kept");
+    let held = lives.0.store.holdings(&region(), &over).await.unwrap();
+    assert!(held.deployed.unwrap().1.contains(&super::tcp(80)), "its ports are kept");
+    assert_eq!(lives.events(&over).await, [Event::Created, Event::Stopped]);
+    let entry = &lives.0.store.history(&over, 1).await.unwrap()[0];
+    assert_eq!((entry.actor.as_str(), entry.job), ("system", Some(stop.job.as_uuid())));
+    assert_eq!(lives.events(&running).await, [Event::Created]);
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_run_has_nothing_to_stop() {
+    let lives = Lives::new().await;
+    let store = &lives.0.store;
+    let never = fresh_order(store).await;
+    let (stopped, gone) = (lives.running().await, lives.running().await);
+    let stop = step(store, &stopped, Verb::Stop).await;
+    abort(store, &gone).await;
+    for order in [&never, &stopped, &gone] {
+        lives
+            .0
+            .run(&format!("update orders set ends_at = now() where id = '{order}' and activated_at is not null"))
+            .await;
+    }
+    assert!(lives.take(Due::Stop).await.is_empty(), "not even while its customer's stop is under way");
+    // Should that come to nothing, it runs after all.
+    store.job_ended(&region(), &end(&stop, failed())).await.unwrap();
+    assert_eq!(orders(&lives.take(Due::Stop).await), [stopped]);
+}
+
+#[tokio::test]
+async fn a_deploy_that_is_under_way_at_the_end_is_stopped_too() {
+    let lives = Lives::new().await;
+    let order = lives.running().await;
+    let second = deploy_pod(&lives.0.store, &order, &pod(&[81])).await;
+    lives.move_end(&order, 0).await;
+    let taken = lives.take(Due::Stop).await;
+    let stop = lives.job(&taken[0]).await;
+    assert_eq!((stop.revision, stop.sequence.get()), (second.revision, second.sequence.get() + 1));
+    succeed(&lives.0.store, &second).await;
+    assert!(lives.take(Due::Stop).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_that_came_to_nothing_is_tried_again_ever_later() {
+    let lives = Lives::new().await;
+    let order = lives.running().await;
+    lives.move_end(&order, 0).await;
+    let pause = format!("select extract(epoch from step_after - now())::bigint from orders where id = '{order}'");
+    for expected in [30, 60, 120, 240] {
+        let taken = lives.take(Due::Stop).await;
+        lives.ends(&taken[0], failed()).await;
+        let pause = lives.0.number(&pause).await;
+        assert!((expected - 5..=expected).contains(&pause), "{pause} instead of {expected}");
+        assert!(lives.take(Due::Stop).await.is_empty(), "not at once");
+        lives.rest().await;
+    }
+    lives.0.run("update orders set step_tries = 1000000").await;
+    lives.take(Due::Stop).await;
+    assert!((3595..=3600).contains(&lives.0.number(&pause).await), "an hour at most");
+}
+
+#[tokio::test]
+async fn an_extension_starts_again_what_its_end_has_stopped() {
+    let lives = Lives::new().await;
+    let store = &lives.0.store;
+    let [by_end, by_customer, both, still_stopping] =
+        [lives.running().await, lives.running().await, lives.running().await, lives.running().await];
+    let stop = step(store, &by_customer, Verb::Stop).await;
+    succeed(store, &stop).await;
+    for order in [&by_end, &by_customer, &both, &still_stopping] {
+        lives.move_end(order, 0).await;
+    }
+    let taken = lives.take(Due::Stop).await;
+    assert_eq!(taken.len(), 3);
+    for stop in taken.iter().filter(|stop| stop.order != still_stopping) {
+        lives.ends(stop, Outcome::Succeeded).await;
+    }
+    assert!(lives.take(Due::Start).await.is_empty(), "not before it is extended");
+    for order in [&by_end, &by_customer, &both, &still_stopping] {
+        store.extend_order(order, 1, MOST, &word()).await.unwrap();
+    }
+    // Its customer was faster.
+    let own = try_step(store, &both, Verb::Stop).await;
+    assert!(matches!(own, (super::Accepted::Yes(_), _)));
+
+    let taken = lives.take(Due::Start).await;
+    let started: BTreeSet<OrderId> = orders(&taken).into_iter().collect();
+    assert_eq!(started, [by_end.clone(), still_stopping].into());
+    let start = taken.iter().find(|start| start.order == by_end).unwrap();
+    let job = lives.job(start).await;
+    let target = job.target.clone().unwrap();
+    assert_eq!((job.verb, target.run.is_running(), target.pod_job), (Verb::Start, true, job.id));
+    assert!(matches!(start.message.as_ref().unwrap().change, Change::Start(_)));
+    assert!(lives.take(Due::Start).await.is_empty(), "it is under way");
+
+    // A start that came to nothing is tried again; one that succeeded leaves what follows to the customer.
+    lives.ends(start, failed()).await;
+    assert!(lives.take(Due::Start).await.is_empty(), "not at once");
+    lives.rest().await;
+    let taken = lives.take(Due::Start).await;
+    assert_eq!(orders(&taken), std::slice::from_ref(&by_end));
+    lives.ends(&taken[0], Outcome::Succeeded).await;
+    assert_eq!(lives.now(&by_end).await.service_status(), ServiceStatus::Running);
+    let stop = step(store, &by_end, Verb::Stop).await;
+    succeed(store, &stop).await;
+    lives.rest().await;
+    assert!(lives.take(Due::Start).await.is_empty());
+}
+
+#[tokio::test]
+async fn each_step_is_taken_once_by_however_many() {
+    let lives = Lives::new().await;
+    let (ended, warned) = (lives.ended(30, 10).await, lives.running().await);
+    lives.move_end(&warned, 30).await;
+    let stores: Vec<_> = (0..8).map(|_| lives.0.store_with(|settings| settings.pool_size = 2)).collect();
+    let taken = join_all(stores.iter().map(|store| store.take_steps(Due::Stop, DELETE_AFTER))).await;
+    let stopped: Vec<Taken> = taken.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(stopped.len(), 30);
+    assert_eq!(orders(&stopped).into_iter().collect::<BTreeSet<_>>(), ended.iter().cloned().collect());
+    let jobs: BTreeSet<_> = stopped.iter().map(|taken| taken.job).collect();
+    assert_eq!(jobs.len(), 30);
+    let warnings = join_all(stores.iter().map(|store| store.warn_of_ends(WARN))).await;
+    assert_eq!(warnings.into_iter().map(Result::unwrap).sum::<u64>(), 1);
+
+    for order in &ended {
+        lives.0.store.extend_order(order, 1, MOST, &word()).await.unwrap();
+    }
+    let taken = join_all(stores.iter().map(|store| store.take_steps(Due::Start, DELETE_AFTER))).await;
+    assert_eq!(taken.into_iter().map(|taken| taken.unwrap().len()).sum::<usize>(), 30);
+    for order in &ended {
+        assert_eq!(lives.events(order).await, [Event::Created, Event::Stopped, Event::Extended, Event::Started]);
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_warned_once_and_again_of_a_new_end() {
+    let lives = Lives::new().await;
+    let warn = async || lives.0.store.warn_of_ends(WARN).await.unwrap();
+    // A tenth of an hour is more than a minute, and of 36 seconds it is less.
+    let (long, over) = (lives.running().await, lives.running().await);
+    lives.move_end(&long, 62).await;
+    lives.move_end(&over, 0).await;
+    assert_eq!(warn().await, 0);
+    lives.move_end(&long, 58).await;
+    assert_eq!((warn().await, warn().await), (1, 0));
+    lives.0.store.extend_order(&long, 1, MOST, &word()).await.unwrap();
+    assert_eq!(warn().await, 0);
+    lives.move_end(&long, 58).await;
+    assert_eq!(warn().await, 1);
+    assert_eq!(lives.events(&long).await, [Event::Created, Event::Warned, Event::Extended, Event::Warned]);
+
+    let short = lives.running().await;
+    lives.0.run(&format!("update orders set duration_hours = 1 where id = '{short}'")).await;
+    lives.move_end(&short, 365).await;
+    assert_eq!(lives.0.store.warn_of_ends(86_400.0).await.unwrap(), 0, "a tenth of an hour is 360 s");
+    lives.move_end(&short, 355).await;
+    assert_eq!(lives.0.store.warn_of_ends(86_400.0).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_order_is_deleted_long_after_its_end() {
+    let lives = Lives::new().await;
+    let order = lives.running().await;
+    lives.move_end(&order, -3595).await;
+    assert_eq!((lives.deletes().await, lives.held().await), (vec![], 0), "not before");
+    lives.move_end(&order, -3600).await;
+    assert_eq!(lives.held().await, 1);
+    let taken = lives.0.store.accept_deletes(&region(), DELETE_AFTER).await.unwrap();
+    let job = lives.job(&taken[0]).await;
+    assert_eq!((job.verb, job.target.clone(), job.revision), (Verb::Delete, None, None));
+    assert!(matches!(taken[0].message.as_ref().unwrap().change, Change::Delete(_)));
+    assert_eq!((lives.deletes().await, lives.held().await), (vec![], 0), "once");
+    let deleted = lives.now(&order).await;
+    assert!(deleted.deleted_at.is_some() && deleted.aborted_at.is_none());
+    assert_eq!(deleted.service_status(), ServiceStatus::Done);
+    for change in [
+        matches!(try_deploy(&lives.0.store, &order, &region(), &pod(&[]), None).await, super::Accepted::No),
+        matches!(try_step(&lives.0.store, &order, Verb::Start).await, (super::Accepted::No, None)),
+        matches!(super::try_abort(&lives.0.store, &order, &region()).await, super::Accepted::No),
+    ] {
+        assert!(change, "it takes no more changes");
+    }
+    assert!(lives.0.store.holdings(&region(), &order).await.unwrap().deployed.is_some(), "until it is gone");
+    lives.ends(&taken[0], Outcome::Succeeded).await;
+    let holdings = lives.0.store.holdings(&region(), &order).await.unwrap();
+    assert!(holdings.deployed.is_none() && holdings.pending.is_empty());
+    assert!(lives.take(Due::DeleteAgain).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_done_is_what_the_dates_say() {
+    let lives = Lives::new().await;
+    let settings = LifeSettings {
+        warn: Duration::from_secs_f64(WARN),
+        delete_after: Duration::from_secs_f64(DELETE_AFTER),
+        sweep_every: Duration::from_secs(1),
+    };
+    let mut expected = Vec::new();
+    // From an hour and a half before the end to an hour and a half after it; no moment is within seconds of a date.
+    for n in 0..40_u32 {
+        let order = lives.running().await;
+        lives.0.run(&format!("update orders set duration_hours = {} where id = '{order}'", 1 + n % 7 * 100)).await;
+        lives.move_end(&order, 5450 - 271 * i64::from(n)).await;
+        expected.push(order);
+    }
+    lives.0.store.warn_of_ends(WARN).await.unwrap();
+    lives.take(Due::Stop).await;
+    lives.0.store.approve_deletes(&region(), DELETE_AFTER, &word()).await.unwrap();
+    lives.take(Due::ApprovedDelete).await;
+    let mut seen = BTreeSet::new();
+    for order in expected {
+        let as_it_is = lives.now(&order).await;
+        let dates = Dates::of(as_it_is.ends_at.unwrap(), as_it_is.purchase.duration_hours, &settings);
+        let now = Timestamp::now();
+        let due = match now {
+            now if now < dates.warn_at => &[][..],
+            now if now < dates.end_at => &[Event::Warned],
+            now if now < dates.delete_at => &[Event::Stopped],
+            _ => &[Event::Stopped, Event::DeleteApproved, Event::Deleted],
+        };
+        assert_eq!(lives.events(&order).await[1..], *due, "{dates:?} at {now}");
+        seen.insert(due.last().map(|event| event.as_str()));
+    }
+    assert_eq!(seen, [None, Some("deleted"), Some("stopped"), Some("warned")].into(), "each of them");
+}
+
+#[tokio::test]
+async fn a_delete_that_came_to_nothing_is_tried_again() {
+    let lives = Lives::new().await;
+    let (over, aborted) = (lives.ended(1, 3600).await.remove(0), lives.running().await);
+    let first = lives.0.store.accept_deletes(&region(), DELETE_AFTER).await.unwrap();
+    let abort = abort(&lives.0.store, &aborted).await;
+    assert!(lives.take(Due::DeleteAgain).await.is_empty(), "both are under way");
+    lives.ends(&first[0], failed()).await;
+    lives.0.store.job_ended(&region(), &end(&abort, failed())).await.unwrap();
+    lives.rest().await;
+    let again = lives.take(Due::DeleteAgain).await;
+    assert_eq!(orders(&again).into_iter().collect::<BTreeSet<_>>(), [over.clone(), aborted.clone()].into());
+    assert!(lives.take(Due::DeleteAgain).await.is_empty());
+    let (over, aborted) = (lives.now(&over).await, lives.now(&aborted).await);
+    assert!(over.deleted_at.is_some() && aborted.deleted_at.is_none());
+    assert_eq!(aborted.service_status(), ServiceStatus::Abort);
+    for taken in &again {
+        lives.ends(taken, Outcome::Succeeded).await;
+    }
+    lives.rest().await;
+    assert!(lives.take(Due::DeleteAgain).await.is_empty());
+}
+
+#[tokio::test]
+async fn no_more_than_a_tenth_of_a_regions_orders_is_deleted_within_an_hour() {
+    let lives = Lives::new().await;
+    let over = lives.ended(25, 3600).await;
+    for _ in 0..11 {
+        lives.running().await;
+    }
+    // 36 orders are there: three at a time, those first whose end was first.
+    assert_eq!(lives.deletes().await, over[..3]);
+    assert_eq!((lives.deletes().await, lives.held().await), (vec![], 22));
+    lives.0.run("update orders set deleted_at = deleted_at - interval '1 h' where deleted_at is not null").await;
+    // 33 are left.
+    assert_eq!(lives.deletes().await, over[3..6]);
+    assert_eq!(lives.held().await, 19);
+    let elsewhere = super::elsewhere();
+    assert!(lives.0.store.accept_deletes(&elsewhere, DELETE_AFTER).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn however_many_delete_at_once_they_stay_below_the_limit() {
+    let lives = Lives::new().await;
+    lives.ended(20, 3600).await;
+    let stores: Vec<_> = (0..8).map(|_| lives.0.store_with(|settings| settings.pool_size = 4)).collect();
+    let here = region();
+    let deleting = (0..32).map(|n| stores[n % 8].accept_deletes(&here, DELETE_AFTER));
+    let deleted: usize = join_all(deleting).await.into_iter().map(|taken| taken.unwrap().len()).sum();
+    assert_eq!((deleted, lives.held().await), (2, 18));
+}
+
+#[tokio::test]
+async fn one_order_may_always_be_deleted() {
+    let lives = Lives::new().await;
+    let over = lives.ended(2, 3600).await;
+    assert_eq!(lives.deletes().await, over[..1]);
+    assert_eq!((lives.deletes().await, lives.held().await), (vec![], 1));
+}
+
+#[tokio::test]
+async fn an_operators_word_lets_those_pass_that_are_due_and_no_later_ones() {
+    let lives = Lives::new().await;
+    let store = &lives.0.store;
+    let over = lives.ended(5, 3600).await;
+    assert_eq!(lives.deletes().await, over[..1]);
+    let request = super::digest("approve");
+    let keyed = Word { idempotency: Some(("key", &request)), ..word() };
+    let here = region();
+    let approved = store.approve_deletes(&here, DELETE_AFTER, &keyed).await.unwrap();
+    assert_eq!((approved, lives.held().await), (Approved::Yes(4), 0));
+    let again = store.approve_deletes(&here, DELETE_AFTER, &keyed).await.unwrap();
+    assert_eq!(again, Approved::KeyTaken);
+    assert_eq!(store.approved_by_key(&here, "key").await.unwrap(), Some((4, request.to_vec())));
+
+    let later = lives.ended(3, 3600).await;
+    // Extended meanwhile: its next end is not what the operator meant.
+    store.extend_order(&over[4], 1, MOST, &word()).await.unwrap();
+    lives.move_end(&over[4], -7200).await;
+    let passed: BTreeSet<OrderId> = orders(&lives.take(Due::ApprovedDelete).await).into_iter().collect();
+    assert_eq!(passed, over[1..4].iter().cloned().collect());
+    assert!(lives.take(Due::ApprovedDelete).await.is_empty());
+    assert_eq!((lives.deletes().await, lives.held().await), (vec![], 4), "the hour's one is gone");
+    assert_eq!(lives.events(&over[1]).await, [Event::Created, Event::DeleteApproved, Event::Deleted]);
+    let history = store.history(&over[1], 10).await.unwrap();
+    assert_eq!((history[1].actor.as_str(), history[0].actor.as_str()), ("anna", "system"));
+    assert_eq!(lives.events(&later[0]).await, [Event::Created]);
+    let none = store.approve_deletes(&super::elsewhere(), DELETE_AFTER, &word()).await.unwrap();
+    assert_eq!(none, Approved::Yes(0));
+}
