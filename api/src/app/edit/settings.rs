@@ -26,6 +26,9 @@ pub(super) fn read(body: &Value, pod: &Pod, problems: &mut Problems) -> Option<E
     }
     let config = read_all(config, pod, problems, |place, field, problems| {
         let content = field.text(problems)?.to_owned();
+        if content.is_empty() {
+            return field.wrong("must not be empty; deploy the container without configMountPath instead", problems);
+        }
         match pod.containers.get(place).and_then(|container| container.config.as_ref()) {
             Some(_) => Some(content),
             None => field.wrong("must be left out: the container has no configMountPath; deploy it with one", problems),
@@ -139,6 +142,7 @@ mod tests {
                 "config.side must be left out: the container has no configMountPath",
             ),
             (json!({ "config": { "web": 1 } }), "config.web must be a string"),
+            (json!({ "config": { "web": "" } }), "config.web must not be empty"),
             (json!({ "environment": { "web": [] } }), "environment.web must be an object"),
             (json!({ "environment": { "web": { "A": 1 } } }), "environment.web.A must be a string"),
             (

@@ -182,13 +182,7 @@ fn read_mount_path(
 
 fn read_config(container: &mut Object<'_>, problems: &mut Problems) -> Result<Option<ConfigFile>, Noted> {
     let (path_of_path, path_of_config) = (container.path_of("configMountPath"), container.path_of("config"));
-    let path = container.optional_text("configMountPath");
-    // An empty text is an empty file where there is a path for it, and nothing where there is none.
-    let content = match path {
-        Some(_) => container.optional("config"),
-        None => container.optional_text("config"),
-    };
-    match (path, content) {
+    match (container.optional_text("configMountPath"), container.optional_text("config")) {
         (None, None) => Ok(None),
         (Some(path), Some(content)) => {
             let path = path.converted(|text| ContainerPath::try_from(text.to_owned()), problems);
