@@ -12,6 +12,7 @@ pub mod pod;
 
 pub mod failure;
 pub mod job;
+pub mod log;
 pub mod read;
 
 pub mod ledger;

@@ -17,6 +17,11 @@ pub const HEADER_PART: &str = "Vkube-Part";
 /// Header of an answer in several messages: how many parts there are.
 pub const HEADER_PARTS: &str = "Vkube-Parts";
 
+/// Header of a follow's last chunk: [`FollowEnd`](crate::log::FollowEnd).
+pub const HEADER_END: &str = "Vkube-End";
+/// Header of a follow's chunk: what came between the chunk before and this one is lost.
+pub const HEADER_GAP: &str = "Vkube-Gap";
+
 /// The subject of a region's jobs of one verb.
 pub fn job(region: &RegionCode, verb: Verb) -> String {
     format!("vkube.jobs.{region}.{}", verb.as_str())
@@ -67,6 +72,18 @@ pub fn worker_inbox_prefix(region: &RegionCode) -> String {
     format!("_INBOX_{region}")
 }
 
+/// The subject of the credits that one worker's follows are given, for its one subscription `<prefix>.*`.
+pub fn credit_prefix(region: &RegionCode, worker: &Instance) -> String {
+    format!("{}.{worker}", worker_inbox_prefix(region))
+}
+
+/// Whether a subject that a worker of this region named is one of its region's inboxes.
+pub fn is_worker_inbox(region: &RegionCode, subject: &str) -> bool {
+    let rest = subject.strip_prefix(&worker_inbox_prefix(region)).and_then(|rest| rest.strip_prefix('.'));
+    let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    rest.is_some_and(|rest| rest.len() <= 128 && rest.split('.').all(token))
+}
+
 /// The ledger's key of one port.
 pub fn port_key(region: &RegionCode, host: HostPort) -> String {
     PortKey { region: region.clone(), host }.to_string()
@@ -112,5 +129,23 @@ mod tests {
         assert_eq!(region_of_observed_key(&observed_key(&region)), Some(region.clone()));
         assert_eq!(region_of_observed_key("ausrine.tcp.80"), None);
         assert_eq!(job(&region, Verb::Deploy), "vkube.jobs.north-america.deploy");
+    }
+
+    #[test]
+    fn credits_go_to_inboxes_of_the_region_only() {
+        let region: RegionCode = "ausrine".parse().unwrap();
+        let credit = format!("{}.{}", credit_prefix(&region, &Instance::unique("worker")), JobId::new());
+        for (subject, valid) in [
+            (credit.as_str(), true),
+            ("_INBOX_other.worker-1.a", false),
+            ("_INBOX_ausrine-2.worker-1.a", false),
+            ("_INBOX_ausrine.*", false),
+            ("_INBOX_ausrine.>", false),
+            ("_INBOX_ausrine.a..b", false),
+            ("_INBOX_ausrine.", false),
+            ("vkube.jobs.ausrine.delete", false),
+        ] {
+            assert_eq!(is_worker_inbox(&region, subject), valid, "{subject}");
+        }
     }
 }
