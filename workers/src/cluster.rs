@@ -5,6 +5,8 @@ mod call;
 pub mod classify;
 mod deployments;
 pub mod fence;
+mod log_lines;
+mod log_stream;
 mod logs;
 mod mirror;
 mod nodes;
@@ -13,11 +15,13 @@ mod pods;
 
 pub use call::{Cluster, ClusterError, ConnectError, Expect};
 pub use deployments::DeploymentSeen;
+pub use log_lines::Lines;
+pub use log_stream::{LogRange, LogSource};
 pub use logs::Log;
 pub use mirror::{Mirror, Seen};
 pub use nodes::{Facts, NodeSeen};
 pub use object::Object;
-pub use pods::{ContainerSeen, PodSeen, Terminated, Waiting};
+pub use pods::{ContainerSeen, PodSeen, Run, Terminated, Waiting};
 
 /// What the worker follows all the time: a status costs no request, and a change is seen when it happens.
 #[derive(Debug, Default)]

@@ -5,10 +5,13 @@ mod delete;
 mod deploy;
 mod leftovers;
 mod log;
+mod log_stream;
 mod overtaken;
 mod rollout;
 mod status;
 mod write;
+
+pub use log_stream::{Listener, follow};
 
 use std::sync::Arc;
 
@@ -159,6 +162,11 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
     match &read.query {
         Query::Log(log) => log.run(context, &read.order).await,
         Query::Status(status) => status.run(context, &read.order).await,
+        Query::LogPage(page) => page.run(context, &read.order).await,
+        // Its answer is a stream: see [`follow`].
+        Query::LogFollow(_) => {
+            Err(OperationError::Refused(Failure::new(Reason::UnsupportedJob, "a follow has no end")))
+        }
     }
 }
 

@@ -27,16 +27,10 @@ fn keys() -> KeyRing {
     KeyRing::from_hex(["01".repeat(32).as_str()]).unwrap()
 }
 
-/// A worker over this line, which sees the pod of every job at once.
-fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context {
+/// A worker over this client, which sees nothing yet.
+pub(super) fn context_over(client: kube::Client) -> Context {
     let mirrors = Mirrors::default();
-    let pod = |job: &&Job| {
-        let meta = json!({ "name": job.id, "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
-            "annotations": { ANNOTATION_JOB: job.id } });
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {} });
-        serde_json::from_value::<DynamicObject>(pod).unwrap()
-    };
-    mirrors.pods.show(jobs.iter().map(pod).collect());
+    mirrors.pods.show(Vec::new());
     mirrors.deployments.show(Vec::new());
     Context {
         region: "ausrine".parse().unwrap(),
@@ -49,10 +43,23 @@ fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context 
             egress_deny: Vec::new(),
         },
         rollout_timeout: Duration::from_secs(90),
-        cluster: Cluster::new(server.client(line)),
+        cluster: Cluster::new(client),
         mirrors,
         fences: Fences { namespace: "vkube-system".to_owned(), worker: "worker-1".parse().unwrap() },
     }
+}
+
+/// A worker over this line, which sees the pod of every job at once.
+fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context {
+    let context = context_over(server.client(line));
+    let pod = |job: &&Job| {
+        let meta = json!({ "name": job.id, "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
+            "annotations": { ANNOTATION_JOB: job.id } });
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {} });
+        serde_json::from_value::<DynamicObject>(pod).unwrap()
+    };
+    context.mirrors.pods.show(jobs.iter().map(pod).collect());
+    context
 }
 
 fn job(sequence: u64, change: &serde_json::Value) -> Job {
