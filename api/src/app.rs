@@ -7,6 +7,7 @@ pub mod error;
 pub mod image;
 pub mod job;
 pub mod json;
+pub mod log_stream;
 pub mod order;
 pub mod order_request;
 pub mod pod_request;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
+use log_stream::{FollowerSettings, LogStreams};
 use secret::Secrets;
 
 /// How long things may take.
@@ -38,6 +40,8 @@ pub struct AppSettings {
     pub change_deadline: Duration,
     /// How long a read waits for its region.
     pub read_deadline: Duration,
+    /// How many may follow logs.
+    pub followers: FollowerSettings,
 }
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
@@ -70,6 +74,7 @@ pub struct App {
     settings: Arc<AppSettings>,
     /// Jobs that the broker has, to be marked so.
     published: mpsc::Sender<JobId>,
+    log_streams: Arc<LogStreams>,
     shutdown: CancellationToken,
 }
 
@@ -80,7 +85,9 @@ impl App {
         let Parts { store, bus, registry, secrets, settings } = parts;
         let (published, marks) = mpsc::channel(MAX_MARKS);
         let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
-        let app = Self { store, bus, registry, secrets, settings, published, shutdown };
+        let log_streams = LogStreams::new(settings.followers, bus.clone(), tasks.clone(), stop.clone());
+        let log_streams = Arc::new(log_streams);
+        let app = Self { store, bus, registry, secrets, settings, published, log_streams, shutdown };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

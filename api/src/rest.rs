@@ -11,6 +11,7 @@ mod edge;
 mod error;
 mod health;
 mod job;
+mod logs;
 mod lookup;
 mod order;
 mod param;

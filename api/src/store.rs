@@ -3,6 +3,7 @@
 
 pub mod acceptance;
 pub mod jobs;
+pub mod log_anchors;
 mod migrations;
 pub mod orders;
 mod pool;

@@ -3,11 +3,11 @@
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
-use super::{GUIDE, PREFIX, admin, job};
+use super::{GUIDE, PREFIX, admin, job, logs};
 
 /// Every call, as the document describes them.
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
-    OpenApiService::new((GUIDE, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((GUIDE, logs::LogsApi, job::JobApi, admin::AdminApi), "vkube", env!("CARGO_PKG_VERSION"))
         .description(
             "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \
              public ports that they chose.\n\nEvery failure, of every call, is \
