@@ -9,6 +9,7 @@ mod image;
 mod job;
 mod limits;
 mod log;
+mod log_stream;
 mod objects;
 mod order;
 mod ports;

@@ -7,13 +7,14 @@ use e2e::test::test;
 use serde_json::Value;
 
 /// Every operation, and a test that calls it and looks at its success.
-const EXERCISED: [(&str, &str, &str); 13] = [
+const EXERCISED: [(&str, &str, &str); 14] = [
     ("list_regions", "guide.rs", "query_valid_regions"),
     ("check_image", "guide.rs", "check_if_image_exist"),
     ("check_ports", "guide.rs", "host_port_occupation_validation"),
     ("get_order", "guide.rs", "query_order_information"),
     ("deploy_pod", "guide.rs", "pod_deployment_log_and_status"),
     ("get_pod_log", "log.rs", "a_log_is_one_string_and_parameters_choose_its_part"),
+    ("follow_pod_logs", "log_stream/basics.rs", "a_stream_is_events_to_the_letter_and_blank_lines"),
     ("get_pod_status", "status.rs", "a_status_is_the_pods_own_with_nothing_renamed_or_dropped"),
     ("list_jobs", "job.rs", "jobs_are_listed_newest_first_in_pages"),
     ("get_job", "job.rs", "an_answer_at_once_is_the_job_and_the_job_tells_its_way"),
@@ -27,6 +28,7 @@ fn source(file: &str) -> &'static str {
     match file {
         "guide.rs" => include_str!("guide.rs"),
         "log.rs" => include_str!("log.rs"),
+        "log_stream/basics.rs" => include_str!("log_stream/basics.rs"),
         "status.rs" => include_str!("status.rs"),
         "job.rs" => include_str!("job.rs"),
         "order.rs" => include_str!("order.rs"),

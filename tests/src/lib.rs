@@ -4,6 +4,7 @@
 pub mod test;
 
 pub mod http;
+pub mod log_stream;
 pub mod order;
 pub mod pod;
 pub mod until;
