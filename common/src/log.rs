@@ -47,9 +47,9 @@ impl RunId {
         format!("{}-{}", pod_uid.get(..RUN_DIGITS.0)?, id.get(..RUN_DIGITS.1)?).parse().ok()
     }
 
-    /// Whether both were in one pod.
-    pub fn same_pod(&self, other: &Self) -> bool {
-        self.0.get(..RUN_DIGITS.0) == other.0.get(..RUN_DIGITS.0)
+    /// Whether it was in the pod of this uid.
+    pub fn is_of_pod(&self, uid: &str) -> bool {
+        uid.get(..RUN_DIGITS.0).is_some_and(|digits| self.0.starts_with(digits))
     }
 
     /// The run as text.
@@ -211,6 +211,8 @@ pub struct PageHead {
     pub run: RunId,
     /// The container's present or last run; none = there is no pod.
     pub present: Option<RunId>,
+    /// What has become of the run, if it is not the present one any more.
+    pub over: Option<FollowEnd>,
     /// Whether the page begins where it was asked to.
     pub begins: Begins,
     /// Whether this is all that there is now.
@@ -236,8 +238,9 @@ pub fn take_head(from: &mut Bytes) -> Result<PageHead, LinesError> {
     serde_json::from_slice(&head).map_err(|_| LinesError)
 }
 
-/// Why a follow ends, told by a header of its last chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a run is not followed any more: told by a header of the last chunk, or the head of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FollowEnd {
     /// The container runs anew.
     ContainerRestarted,
@@ -282,7 +285,7 @@ mod tests {
         let uid = "1a2b3c4d-ac96-774b-bcce-b302099a8057";
         let run = RunId::of(uid, "containerd://0123456789abcdef0123456789abcdef").unwrap();
         assert_eq!(run.as_str(), "1a2b3c4d-0123456789ab");
-        assert!(run.same_pod(&RunId::of(uid, "cri-o://ffffffffffffffff").unwrap()));
+        assert!(run.is_of_pod(uid) && !run.is_of_pod("1a2b3c4e-ac96-774b-bcce-b302099a8057") && !run.is_of_pod(""));
         for (uid, id) in
             [("", "containerd://0123456789ab"), (uid, ""), (uid, "docker://XYZ456789abc"), ("ž23456789", "")]
         {
@@ -354,6 +357,7 @@ mod tests {
             container: "web".parse().unwrap(),
             run: "1a2b3c4d-0123456789ab".parse().unwrap(),
             present: None,
+            over: Some(FollowEnd::PodReplaced),
             begins: Begins::Later,
             at_end: true,
         };

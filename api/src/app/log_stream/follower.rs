@@ -260,13 +260,7 @@ impl Follower {
             (self.run, self.after) = (self.last_run.clone(), None);
             return batch;
         }
-        if head.present.as_ref() != Some(&self.run) {
-            let same = head.present.as_ref().map(|present| present.same_pod(&self.run));
-            let end = match same {
-                Some(true) => FollowEnd::ContainerRestarted,
-                Some(false) => FollowEnd::PodReplaced,
-                None => FollowEnd::PodStopped,
-            };
+        if let Some(end) = head.over {
             return self.end(EndReason::Run(end), events);
         }
         if self.unfollow {

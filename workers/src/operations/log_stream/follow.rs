@@ -19,6 +19,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
 /// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
 const WATCH_BEHIND: Duration = Duration::from_secs(3);
+/// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
 const QUIET: Duration = Duration::from_secs(200);
 
@@ -76,7 +78,7 @@ enum Read {
 impl Follow<'_> {
     async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
         let (context, order) = (self.context, self.order);
-        let mut pause = BACKOFF.0;
+        let (mut pause, mut settled) = (BACKOFF.0, false);
         loop {
             let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
                 // The cluster is not seen as it is.
@@ -85,6 +87,12 @@ impl Follow<'_> {
             };
             let source = match &found.place {
                 Place::Here(source) => source,
+                Place::Gone(FollowEnd::PodReplaced)
+                    if found.present.is_none() && !std::mem::replace(&mut settled, true) =>
+                {
+                    self.changed(&found, SETTLED_WITHIN, listener).await?;
+                    continue;
+                }
                 Place::Gone(end) => {
                     if !self.told {
                         listener.gap().await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::log::{Begins, PAGE_BYTES, PageHead, write_line, write_page};
+use common::log::{Begins, FollowEnd, PAGE_BYTES, PageHead, write_line, write_page};
 use common::name::OrderId;
 use common::read::LogPageQuery;
 use tokio::time::{Instant, timeout_at};
@@ -42,8 +42,12 @@ impl Operation for LogPageQuery {
         for _ in 0..ATTEMPTS {
             let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
             let page = |begins, lines: &[u8], at_end| {
-                let Found { container, run, present, .. } = found.clone();
-                write_page(&PageHead { container, run, present, begins, at_end }, lines)
+                let Found { container, run, present, place } = found.clone();
+                let over = match place {
+                    Place::Here(source) => source.previous.then_some(FollowEnd::ContainerRestarted),
+                    Place::Gone(end) => Some(end),
+                };
+                write_page(&PageHead { container, run, present, over, begins, at_end }, lines)
             };
             let Place::Here(source) = &found.place else { return Ok(page(Begins::Nowhere, &[], true)) };
             let read = read(context, source, seek, deadline).await?;

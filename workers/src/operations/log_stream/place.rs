@@ -72,7 +72,7 @@ pub(super) fn find(
         }
     });
     let place = place.unwrap_or_else(|| {
-        let same_pod = pod.as_ref().and_then(|pod| pod.uid.get(..8)).is_some_and(|uid| run.as_str().starts_with(uid));
+        let same_pod = pod.as_ref().is_some_and(|pod| run.is_of_pod(&pod.uid));
         let replaced = context.mirrors.deployments.of(&namespace).iter().any(|deployment| deployment.wanted > 0);
         Place::Gone(match (same_pod, pod.is_some() || replaced) {
             (true, _) => FollowEnd::ContainerRestarted,
@@ -87,17 +87,17 @@ fn present(pod: &PodSeen, container: &ContainerSeen) -> Option<RunId> {
     RunId::of(&pod.uid, &container.run.as_ref()?.id)
 }
 
-/// Waits for at most so long until a run's place is another one, and says whether it is.
+/// Waits for at most so long until what was found is not so any more, and says whether it is.
 pub(super) async fn changed(context: &Context, order: &OrderId, found: &Found, within: Duration) -> bool {
-    let mut changes = context.mirrors.pods.changes();
-    let differs = || {
-        let now = find(context, order, Some(&found.container), Some(&found.run));
-        now.is_ok_and(|now| now.place != found.place)
-    };
+    let mirrors = &context.mirrors;
+    let (mut pods, mut deployments) = (mirrors.pods.changes(), mirrors.deployments.changes());
+    let differs = || find(context, order, Some(&found.container), Some(&found.run)).is_ok_and(|now| now != *found);
     let change = async {
         while !differs() {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            // The mirrors live as long as the context.
+            tokio::select! {
+                _ = pods.changed() => {}
+                _ = deployments.changed() => {}
             }
         }
     };
