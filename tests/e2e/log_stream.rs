@@ -21,6 +21,12 @@ fn ticker(name: &str) -> Value {
     shell(name, "i=0; while :; do echo line $i; i=$((i+1)); usleep 20000; done")
 }
 
+/// A container that writes the same lines, a thousand a second.
+fn flood(name: &str) -> Value {
+    let twenty = "j=$((i+20)); while [ $i -lt $j ]; do echo line $i; i=$((i+1)); done";
+    shell(name, &format!("i=0; while :; do {twenty}; usleep 20000; done"))
+}
+
 /// An order of a system that runs this container.
 async fn runs(t: &Test, system: &System, container: &Value) -> Result<Order> {
     let order = t.order_of(system, &OrderOptions::units(1)).await?;

@@ -2,11 +2,14 @@
 //! reads pages until it has caught up with its run's hub, and then listens there; slow readers and those who come back do
 //! the same.
 
+mod event;
 mod follower;
 mod hub;
+mod progress;
 mod ring;
 
-pub use follower::{Batch, EndReason, Event, Follower};
+pub use event::{Batch, EndReason, Event};
+pub use follower::Follower;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +20,7 @@ use common::log::{LinesError, Mark, PageHead, Position, RunId, take_head, take_l
 use common::name::{ContainerName, OrderId, RegionCode};
 use common::read::{LogPageQuery, LogStart, Query};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -112,6 +116,7 @@ impl Drop for Admission {
 }
 
 /// A page of a log.
+#[derive(Debug)]
 struct Page {
     head: PageHead,
     lines: Bytes,
@@ -175,11 +180,8 @@ impl App {
         run: Option<RunId>,
         from: LogStart,
     ) -> Result<Page, AppError> {
-        // Never closed, so there is always a turn to come.
-        let _turn = self.log_streams.pages.acquire().await;
+        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.acquire()).await;
+        let _turn = turn.map_err(|late| AppError::overloaded("too many logs are read; try again in a moment", late))?;
         Page::read(self.ask(order, region, Query::LogPage(LogPageQuery { container, run, from })).await?)
     }
 }
-
-#[cfg(test)]
-mod tests;

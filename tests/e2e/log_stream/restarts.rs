@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::cost::Requests;
 use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
 use e2e::order::{Order, OrderOptions};
 use e2e::pod::pod;
@@ -10,7 +11,7 @@ use e2e::system::END_WITHIN;
 use e2e::test::{test, test_alone};
 use e2e::until::until;
 
-use super::{runs, shell, ticker};
+use super::{flood, runs, shell, ticker};
 
 /// Reads on for as long as this; no line is lost, none comes twice, and no silence is long.
 async fn reads_on(lines: &mut Counted, stream: &mut LogStream, time: Duration) -> Result<()> {
@@ -31,7 +32,7 @@ async fn opened(order: &Order, query: &str) -> Result<LogStream> {
 fn a_stream_outlives_its_workers() -> Result<()> {
     test(async |t| {
         let mut system = t.system(t.stack.region.as_str(), 1, 2).await?;
-        let order = runs(t, &system, &ticker("ticker")).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
         let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
         lines.read_many(&mut stream, 50).await?;
         for worker in 0..2 {
@@ -71,7 +72,7 @@ fn a_stream_outlives_its_workers() -> Result<()> {
 fn a_stream_outlives_nats() -> Result<()> {
     test(async |t| {
         let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
-        let order = runs(t, &system, &ticker("ticker")).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
         let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
         lines.read_many(&mut stream, 50).await?;
         system.nats.kill().await?;
@@ -122,6 +123,25 @@ fn an_api_that_ends_says_so_and_another_goes_on() -> Result<()> {
         }
         let mut stream = stream.resume(&other, "").await?;
         reads_on(&mut lines, &mut stream, Duration::from_secs(3)).await
+    })
+}
+
+#[test]
+fn nothing_is_followed_for_an_api_that_stands_still_and_it_goes_on_when_it_wakes() -> Result<()> {
+    test(async |t| {
+        let system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        let requests = Requests::from_now(t.stack)?;
+        system.apis[0].process.pause().await?;
+        until("the worker has ended its follow", Duration::from_secs(20), async || {
+            let asked = requests.of_workers_about(&order.id)?;
+            Ok(asked.iter().any(|request| request.uri.contains("follow=true")).then_some(()))
+        })
+        .await?;
+        system.apis[0].process.resume()?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(10)).await
     })
 }
 

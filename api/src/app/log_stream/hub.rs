@@ -132,7 +132,10 @@ impl Hubs {
 
     /// One follow, until it ends or is lost.
     async fn follow(&self, key: &Key, hub: &Hub, chunks: &mut Option<Chunks>) -> Option<FollowEnd> {
-        *chunks = None;
+        if let Some(lost) = chunks.take() {
+            // Its worker may be there all the same.
+            lost.stop().await;
+        }
         if !self.bus.regions.is_live(&key.region) {
             return None;
         }
