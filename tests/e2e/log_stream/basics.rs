@@ -98,7 +98,7 @@ fn the_same_query_begins_with_the_same_line() -> Result<()> {
         let system = t.shared().await?;
         let order = runs(t, system, &ticker("ticker")).await?;
         until("some lines are there", Duration::from_secs(20), async || {
-            Ok((order.log_text("").await?.lines().count() > 20).then_some(()))
+            Ok((order.log_text("").await?.lines().count() > 150).then_some(()))
         })
         .await?;
         let start = Timestamp::now().as_second();
