@@ -11,7 +11,7 @@ use common::name::{Instance, OrderId};
 use common::read::{AnswerKind, LogFollowQuery};
 use common::subject::{HEADER_ANSWER, HEADER_END, HEADER_GAP, HEADER_PART};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,8 @@ use crate::operations::{Listener, follow};
 const MAX_FOLLOWS: usize = 512;
 /// How long lines are gathered after a chunk was sent; a line after a silence goes at once.
 const GATHER: Duration = Duration::from_millis(20);
+/// The longest that the client may take to take a chunk: shorter than the worker's end may be delayed.
+const SEND_WITHIN: Duration = Duration::from_secs(1);
 /// How often a chunk without lines says that all is well.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -153,11 +155,12 @@ impl Speaker {
         }
         let (inbox, reply) = (self.inbox.clone(), self.reply.clone());
         let chunk = self.held.clone().into();
-        let sent = self.broker.client.publish_with_reply_and_headers(inbox, reply, headers, chunk).await;
-        sent.map_err(|error| {
-            tracing::debug!(error = %error, "a chunk of a log is not sent");
-            FollowEnd::Unheard
-        })?;
+        let sent = self.broker.client.publish_with_reply_and_headers(inbox, reply, headers, chunk);
+        // It waits only while the broker is away and so much waits already that nobody hears of this follow in time.
+        if !matches!(timeout(SEND_WITHIN, sent).await, Ok(Ok(()))) {
+            tracing::debug!("a chunk of a log is not sent");
+            return Err(FollowEnd::Unheard);
+        }
         self.held.clear();
         self.gap = false;
         self.next += 1;
