@@ -119,21 +119,25 @@ impl FromStr for Mark {
     }
 }
 
-/// A place in a container's log, as the id of an event: `<run>` is before its first line, `<run>.<mark>` after that line.
+/// A place in a container's log, as the id of an event: `<run>` is before its first line, `<run>.<mark>` after that line;
+/// with `.end` behind it nothing of the run is left to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// In the log of this run.
     pub run: RunId,
     /// After this line; none = before the first.
     pub after: Option<Mark>,
+    /// Whether the run was over, and all of it told.
+    pub over: bool,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.after {
-            Some(mark) => write!(f, "{}.{mark}", self.run),
-            None => write!(f, "{}", self.run),
+        write!(f, "{}", self.run)?;
+        if let Some(mark) = &self.after {
+            write!(f, ".{mark}")?;
         }
+        f.write_str(if self.over { ".end" } else { "" })
     }
 }
 
@@ -141,9 +145,11 @@ impl FromStr for Position {
     type Err = PositionError;
 
     fn from_str(text: &str) -> Result<Self, PositionError> {
-        match text.split_once('.') {
-            Some((run, mark)) => Ok(Self { run: run.parse()?, after: Some(mark.parse()?) }),
-            None => Ok(Self { run: text.parse()?, after: None }),
+        let place = text.strip_suffix(".end");
+        let (over, place) = (place.is_some(), place.unwrap_or(text));
+        match place.split_once('.') {
+            Some((run, mark)) => Ok(Self { run: run.parse()?, after: Some(mark.parse()?), over }),
+            None => Ok(Self { run: place.parse()?, after: None, over }),
         }
     }
 }
@@ -303,6 +309,9 @@ mod tests {
             "1a2b3c4d-0123456789ab.1",
             "1a2b3c4d-0123456789ab.1.",
             "1a2b3c4d-0123456789ab.1.2.3",
+            "1a2b3c4d-0123456789ab.1.end",
+            "1a2b3c4d-0123456789ab.end.end",
+            ".end",
             "1a2b3c4d-0123456789ab.+1.2",
             "1a2b3c4d-0123456789ab.01.2",
             "1a2b3c4d-0123456789ab.1.4294967296",
@@ -317,9 +326,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn positions_read_back(pod in "[0-9a-f]{8}", container in "[0-9a-f]{12}", mark: Option<(i64, u32)>) {
+        fn positions_read_back(pod in "[0-9a-f]{8}", container in "[0-9a-f]{12}", mark: Option<(i64, u32)>, over: bool) {
             let run: RunId = format!("{pod}-{container}").parse().unwrap();
-            let position = Position { run, after: mark.map(|(time_ns, nth)| Mark { time_ns, nth }) };
+            let position = Position { run, after: mark.map(|(time_ns, nth)| Mark { time_ns, nth }), over };
             prop_assert_eq!(position.to_string().parse(), Ok(position));
         }
 

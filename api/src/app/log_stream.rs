@@ -144,7 +144,7 @@ impl App {
         let admission = self.log_streams.admit(&order.id)?;
         let page = |run, from| self.log_page(&order.id, region, request.container.clone(), run, from);
         let (page, skip_first) = match (&request.after, request.tail_lines, request.start) {
-            (Some(Position { run, after }), ..) => {
+            (Some(Position { run, after, .. }), ..) => {
                 let from = after.map_or(LogStart::Beginning, LogStart::After);
                 (page(Some(run.clone()), from).await?, false)
             }

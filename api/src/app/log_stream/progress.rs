@@ -32,6 +32,8 @@ pub(super) struct Progress {
     /// The first line beyond this time ends the stream.
     until: Option<(i64, EndReason)>,
     unfollow: bool,
+    /// Whether the client knows that nothing of the run is left: then it misses nothing when the log is gone.
+    over: bool,
 }
 
 /// What comes after some events.
@@ -62,7 +64,15 @@ impl Progress {
             (None, false) => None,
         };
         let not_before = request.start.map(|start| start.saturating_mul(SECOND_NS)).filter(|_| after.is_none());
-        Self { run, after, last_run, not_before, until, unfollow: request.unfollow }
+        Self {
+            run,
+            after,
+            last_run,
+            not_before,
+            until,
+            unfollow: request.unfollow,
+            over: request.after.as_ref().is_some_and(|position| position.over),
+        }
     }
 
     /// Where the next page begins.
@@ -80,6 +90,7 @@ impl Progress {
         let mut events = Vec::new();
         match std::mem::replace(&mut page.head.begins, Begins::There) {
             Begins::There => {}
+            Begins::Later | Begins::Nowhere if self.over => {}
             Begins::Later => {
                 let before = page.first().ok().flatten();
                 events.extend(self.after.map(|_| Event::Gap { after: self.after, before, message: ROTATED }));
@@ -116,7 +127,7 @@ impl Progress {
 
     /// Goes to the first line of the run with which the stream ends.
     pub(super) fn go_to_last_run(&mut self) {
-        (self.run, self.after) = (self.last_run.clone(), None);
+        (self.run, self.after, self.over) = (self.last_run.clone(), None, false);
     }
 
     /// Events of lines that came live, and whether more may follow.
@@ -219,7 +230,8 @@ mod tests {
         let since = LogRequest { start: Some(3), ..all.clone() };
         let until = LogRequest { end: Some(3), ..all.clone() };
         let once = LogRequest { unfollow: true, ..all.clone() };
-        let back = LogRequest { after: Some(Position { run: run(NOW), after: Some(mark(1)) }), ..since.clone() };
+        let back =
+            LogRequest { after: Some(Position { run: run(NOW), after: Some(mark(1)), over: false }), ..since.clone() };
         let restarted = Some(FollowEnd::ContainerRestarted);
         for (case, request, begins, over, expected) in [
             ("all", &all, There, None, &["2", "3", "4"][..]),
@@ -242,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_an_earlier_run_comes_before_the_present_one() {
-        let after = Some(Position { run: run(OLD), after: Some(mark(1)) });
+        let after = Some(Position { run: run(OLD), after: Some(mark(1)), over: false });
         let request = LogRequest { after, ..LogRequest::default() };
         let mut progress = Progress::new(&request, run(OLD), run(NOW), 0);
         let rest = page(OLD, &[2], Begins::There, Some(FollowEnd::ContainerRestarted));
@@ -251,6 +263,15 @@ mod tests {
         assert!(matches!(next, Next::LastRun), "{next:?}");
         progress.go_to_last_run();
         assert_eq!((progress.start(), progress.run.as_str()), (LogStart::Beginning, NOW));
+
+        // Its log is gone: a client that was told of its end misses nothing.
+        for (over, expected) in [(false, &["gap"][..]), (true, &[])] {
+            let after = request.after.clone().map(|position| Position { over, ..position });
+            let mut progress = Progress::new(&LogRequest { after, ..request.clone() }, run(OLD), run(NOW), 0);
+            let (events, next) = progress.show_page(page(OLD, &[], Begins::Nowhere, Some(FollowEnd::PodReplaced)));
+            assert_eq!(short(&events), expected);
+            assert!(matches!(next, Next::LastRun), "{next:?}");
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::log::{Mark, Position};
+use common::log::Position;
 use futures::Stream;
 use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::time;
-use crate::app::log_stream::{Batch, Event};
+use crate::app::log_stream::{Batch, EndReason, Event};
 
 /// How long a stream is silent before it says that it is alive: clients give up after 3 s.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -30,19 +30,20 @@ pub(super) enum Dialect {
 /// Events as bytes.
 pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
     let mut out = Vec::with_capacity(1024);
+    let place = |after, over| Position { run: batch.run.clone(), after, over };
     for event in &batch.events {
         match event {
             Event::Line { mark, text } => {
-                head(&mut out, batch, Some(*mark), "message", dialect);
+                head(&mut out, &place(Some(*mark), false), "message", dialect);
                 data(&mut out, text, dialect);
             }
             Event::Gap { after, before, message } => {
-                head(&mut out, batch, *after, "gap", dialect);
+                head(&mut out, &place(*after, false), "gap", dialect);
                 let body = json!({ "message": message, "after": after.map(time), "before": before.map(time) });
                 data(&mut out, body.to_string().as_bytes(), dialect);
             }
             Event::End { after, reason } => {
-                head(&mut out, batch, *after, "end", dialect);
+                head(&mut out, &place(*after, matches!(reason, EndReason::Run(_))), "end", dialect);
                 let (reason, message) = reason.words();
                 data(&mut out, json!({ "reason": reason, "message": message }).to_string().as_bytes(), dialect);
             }
@@ -52,10 +53,10 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
     out.into()
 }
 
-fn head(out: &mut Vec<u8>, batch: &Batch, after: Option<Mark>, event: &str, dialect: Dialect) {
+fn head(out: &mut Vec<u8>, place: &Position, event: &str, dialect: Dialect) {
     // Writing to memory does not fail.
     if dialect == Dialect::WithIds {
-        let _ = writeln!(out, "id:{}", Position { run: batch.run.clone(), after });
+        let _ = writeln!(out, "id:{place}");
     }
     let _ = writeln!(out, "event:{event}");
 }
@@ -108,8 +109,7 @@ impl<S: Stream + Unpin, F: FnMut(S::Item) -> Bytes + Unpin> Stream for KeepAlive
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::log_stream::EndReason;
-    use common::log::FollowEnd;
+    use common::log::{FollowEnd, Mark};
     use futures::{StreamExt as _, stream};
 
     fn line(text: &'static [u8]) -> Event {
@@ -149,7 +149,7 @@ mod tests {
         let end = || Event::End { after: None, reason: EndReason::Run(FollowEnd::ContainerRestarted) };
         let text = String::from_utf8(written(end(), Dialect::WithIds)).unwrap();
         insta::assert_snapshot!(text, @r#"
-        id:1a2b3c4d-0123456789ab
+        id:1a2b3c4d-0123456789ab.end
         event:end
         data:{"message":"the container was started again; ask again for its new log","reason":"ContainerRestarted"}
         "#);
