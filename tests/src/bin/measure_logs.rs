@@ -1,5 +1,5 @@
 //! Measures streams of logs: how long a line takes from its container to a client, and what a client who only listens
-//! holds of the api's memory. Run as [`measure`](../measure.rs) is run.
+//! holds of the api's memory. Run as `measure` is run.
 
 use std::io::Write as _;
 use std::time::Duration;
