@@ -13,6 +13,7 @@ pub mod info;
 pub mod job;
 pub mod json;
 pub mod life;
+pub mod log_stream;
 pub mod metadata;
 pub mod operator;
 pub mod order;
@@ -40,6 +41,7 @@ use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
 use life::LifeSettings;
+use log_stream::{FollowerSettings, LogStreams};
 use secret::Secrets;
 
 /// How long things may take.
@@ -51,6 +53,8 @@ pub struct AppSettings {
     pub read_deadline: Duration,
     /// When the steps of an order's life are due.
     pub life: LifeSettings,
+    /// How many may follow logs.
+    pub followers: FollowerSettings,
 }
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
@@ -93,6 +97,7 @@ pub struct App {
     reseals: Arc<Semaphore>,
     /// Places of clients that watch jobs.
     watchers: Arc<Semaphore>,
+    log_streams: Arc<LogStreams>,
     shutdown: CancellationToken,
 }
 
@@ -105,7 +110,9 @@ impl App {
         let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
         let reseals = Arc::new(Semaphore::new(MAX_RESEALS));
-        let app = Self { store, bus, registry, secrets, settings, published, reseals, watchers, shutdown };
+        let log_streams = LogStreams::new(settings.followers, bus.clone(), tasks.clone(), stop.clone());
+        let log_streams = Arc::new(log_streams);
+        let app = Self { store, bus, registry, secrets, settings, published, reseals, watchers, log_streams, shutdown };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

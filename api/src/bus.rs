@@ -5,6 +5,7 @@ mod answers;
 mod backoff;
 mod batch;
 mod error;
+mod follow;
 mod ledger;
 mod link;
 mod plan;
@@ -38,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::answers::{Answer, ProgressWaiter};
 pub use self::error::{BusError, ReadError, ReserveError, Stale};
+pub use self::follow::{Chunk, Chunks, FollowError};
 pub use self::ledger::{Due, Ledger, Reserved, Settled, View};
 pub use self::plan::{Desired, EndedJob};
 pub use self::regions::{HeardWorker, Regions};
@@ -305,9 +307,8 @@ impl Bus {
         sent.map_err(|error| BusError::of_publish(stream, error))
     }
 
-    async fn ask(&self, read: &Read, deadline: Duration) -> Result<Answer, ReadError> {
-        let mut waiter = self.inner.answers.expect_answer();
-        let token = waiter.token;
+    /// Publishes a read whose answer comes under this token.
+    async fn put(&self, read: &Read, token: JobId, deadline: Duration) -> Result<PublishAckFuture, BusError> {
         let mut headers = async_nats::HeaderMap::new();
         telemetry::inject(&mut headers);
         headers.insert(HEADER_REPLY, self.inner.answers.inbox(token));
@@ -318,7 +319,13 @@ impl Bus {
         let message = PublishMessage::build().headers(headers).payload(payload.into());
         let message = message.message_id(token.to_string()).ttl(ttl);
         let stream = stream::reads_name(&read.region);
-        let stored = self.send(&read.region, &stream, &subject::read(&read.region, &read.query), message).await?;
+        self.send(&read.region, &stream, &subject::read(&read.region, &read.query), message).await
+    }
+
+    async fn ask(&self, read: &Read, deadline: Duration) -> Result<Answer, ReadError> {
+        let mut waiter = self.inner.answers.expect_answer();
+        let stream = stream::reads_name(&read.region);
+        let stored = self.put(read, waiter.token, deadline).await?;
         let refused = async {
             match stored.await.map_err(|error| BusError::of_publish(&stream, error)) {
                 Ok(_) | Err(BusError::Timeout) => std::future::pending().await,

@@ -15,6 +15,7 @@ mod error;
 mod health;
 mod ingress;
 mod job;
+mod logs;
 mod lookup;
 mod monitor;
 mod order;

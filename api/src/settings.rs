@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::app::AppSettings;
 use crate::app::life::LifeSettings;
+use crate::app::log_stream::FollowerSettings;
 use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
 use crate::rest::EdgeSettings;
@@ -73,6 +74,10 @@ const CHANGE_DEADLINE_MS: Setting = Setting::new(
 );
 const READ_DEADLINE_MS: Setting =
     Setting::new("VKUBE_READ_DEADLINE_MS", "10000", "How long a log or status waits for its region, in milliseconds.");
+const LOG_FOLLOWERS: Setting =
+    Setting::new("VKUBE_LOG_FOLLOWERS", "2048", "Most streams of logs at once; more are answered 503.");
+const LOG_FOLLOWERS_PER_ORDER: Setting =
+    Setting::new("VKUBE_LOG_FOLLOWERS_PER_ORDER", "16", "Most streams of one order's logs at once, of each instance.");
 const PORT_COOLING_MS: Setting = Setting::new(
     "VKUBE_PORT_COOLING_MS",
     "60000",
@@ -100,7 +105,7 @@ const SHUTDOWN_GRACE_MS: Setting = Setting::new(
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 26] = [
+pub const ALL: [Setting; 28] = [
     HTTP_LISTEN,
     HTTP_MAX_BODY_BYTES,
     HTTP_MAX_IN_FLIGHT,
@@ -120,6 +125,8 @@ pub const ALL: [Setting; 26] = [
     REGISTRY_TIMEOUT_MS,
     CHANGE_DEADLINE_MS,
     READ_DEADLINE_MS,
+    LOG_FOLLOWERS,
+    LOG_FOLLOWERS_PER_ORDER,
     PORT_COOLING_MS,
     ORDER_WARN_SECONDS,
     ORDER_DELETE_AFTER_SECONDS,
@@ -228,6 +235,8 @@ impl Settings {
         let change_deadline = read.milliseconds(&CHANGE_DEADLINE_MS);
         let read_deadline = read.milliseconds(&READ_DEADLINE_MS);
         let life = life(&mut read);
+        let most = size(&mut read, &LOG_FOLLOWERS, 1..=100_000);
+        let most_per_order = size(&mut read, &LOG_FOLLOWERS_PER_ORDER, 1..=100_000);
         let shutdown_grace = read.milliseconds(&SHUTDOWN_GRACE_MS);
         let telemetry = TelemetrySettings::read(&mut read);
         let settings = || {
@@ -249,7 +258,12 @@ impl Settings {
                     statement_timeout: statement_timeout?,
                 },
                 registry: RegistrySettings { mirror, insecure_hosts, timeout: registry_timeout? },
-                app: AppSettings { change_deadline: change_deadline?, read_deadline: read_deadline?, life: life? },
+                app: AppSettings {
+                    change_deadline: change_deadline?,
+                    read_deadline: read_deadline?,
+                    followers: FollowerSettings { most: most?, most_per_order: most_per_order? },
+                    life: life?,
+                },
                 secret_key: secret_key?,
                 operators,
                 shutdown_grace: shutdown_grace?,

@@ -6,6 +6,7 @@ pub mod domains;
 pub mod history;
 pub mod jobs;
 pub mod life;
+pub mod log_anchors;
 mod migrations;
 pub mod operator;
 pub mod orders;

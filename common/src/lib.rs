@@ -13,6 +13,7 @@ pub mod pod;
 
 pub mod failure;
 pub mod job;
+pub mod log;
 pub mod read;
 pub mod usage;
 

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::log::{Mark, RunId};
 use crate::name::{ContainerName, OrderId, RegionCode, Revision};
 use crate::sealed::{PublicKey, Sealed};
 use crate::usage::UsageQuery;
@@ -46,6 +47,10 @@ pub enum Query {
     Reseal(ResealQuery),
     /// What the pod uses: the answer is a [`Usage`](crate::usage::Usage).
     Usage(UsageQuery),
+    /// A part of a container's log: the answer is a [`PageHead`](crate::log::PageHead) and lines.
+    LogPage(LogPageQuery),
+    /// A container's log from now on: the answer is chunks of lines until the run ends or nobody listens.
+    LogFollow(LogFollowQuery),
 }
 
 impl Query {
@@ -56,6 +61,8 @@ impl Query {
             Self::Status(_) => "status",
             Self::Reseal(_) => "reseal",
             Self::Usage(_) => "usage",
+            Self::LogPage(_) => "log-page",
+            Self::LogFollow(_) => "log-follow",
         }
     }
 }
@@ -74,6 +81,46 @@ pub struct LogQuery {
     pub previous: bool,
     /// Whether each line begins with its time (RFC 3339).
     pub timestamps: bool,
+}
+
+/// Where a page of a log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum LogStart {
+    /// With the first line that there is.
+    Beginning,
+    /// With the last lines, counted.
+    Tail(u32),
+    /// With the first line that is not older: seconds since 1970.
+    Since(i64),
+    /// With this line.
+    At(Mark),
+    /// After this line.
+    After(Mark),
+}
+
+/// Which part of which run's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPageQuery {
+    /// The container; none = the pod's only one.
+    pub container: Option<ContainerName>,
+    /// The run; none = the present one.
+    pub run: Option<RunId>,
+    /// Where it begins.
+    pub from: LogStart,
+}
+
+/// Which run's log is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogFollowQuery {
+    /// The container.
+    pub container: ContainerName,
+    /// The run.
+    pub run: RunId,
+    /// After this line; none = from the first.
+    pub after: Option<Mark>,
 }
 
 /// Asks for the pod's state.

@@ -19,7 +19,8 @@ pub const HEADER_PARTS: &str = "Vkube-Parts";
 
 /// Header of an answer of the service: the status of REST.
 pub const HEADER_STATUS: &str = "Vkube-Status";
-/// Header of the empty message that ends an answer in several messages.
+/// Header of the message that ends an answer in several: of a service the empty one, of a follow its last chunk, with a
+/// [`FollowEnd`](crate::log::FollowEnd).
 pub const HEADER_END: &str = "Vkube-End";
 
 /// The name of the service that offers every call of REST (NATS ADR-32).
@@ -37,6 +38,8 @@ pub fn is_inbox(reply: &str) -> bool {
     let reply = routed.unwrap_or(reply);
     reply.starts_with("_INBOX") || reply.starts_with("_R_.")
 }
+/// Header of a follow's chunk: what came between the chunk before and this one is lost.
+pub const HEADER_GAP: &str = "Vkube-Gap";
 
 /// The subject of a region's jobs of one verb.
 pub fn job(region: &RegionCode, verb: Verb) -> String {
@@ -86,6 +89,18 @@ pub fn inbox_token(subject: &str) -> Option<JobId> {
 /// The prefix of the inboxes that a region's workers use for their own requests.
 pub fn worker_inbox_prefix(region: &RegionCode) -> String {
     format!("_INBOX_{region}")
+}
+
+/// The subject of the credits that one worker's follows are given, for its one subscription `<prefix>.*`.
+pub fn credit_prefix(region: &RegionCode, worker: &Instance) -> String {
+    format!("{}.{worker}", worker_inbox_prefix(region))
+}
+
+/// Whether a subject that a worker of this region named is one of its region's inboxes.
+pub fn is_worker_inbox(region: &RegionCode, subject: &str) -> bool {
+    let rest = subject.strip_prefix(&worker_inbox_prefix(region)).and_then(|rest| rest.strip_prefix('.'));
+    let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    rest.is_some_and(|rest| rest.len() <= 128 && rest.split('.').all(token))
 }
 
 /// The ledger's key of one port.
@@ -151,5 +166,23 @@ mod tests {
         assert_eq!(region_of_observed_key(&observed_key(&region)), Some(region.clone()));
         assert_eq!(region_of_observed_key("ausrine.tcp.80"), None);
         assert_eq!(job(&region, Verb::Deploy), "vkube.jobs.north-america.deploy");
+    }
+
+    #[test]
+    fn credits_go_to_inboxes_of_the_region_only() {
+        let region: RegionCode = "ausrine".parse().unwrap();
+        let credit = format!("{}.{}", credit_prefix(&region, &Instance::unique("worker")), JobId::new());
+        for (subject, valid) in [
+            (credit.as_str(), true),
+            ("_INBOX_other.worker-1.a", false),
+            ("_INBOX_ausrine-2.worker-1.a", false),
+            ("_INBOX_ausrine.*", false),
+            ("_INBOX_ausrine.>", false),
+            ("_INBOX_ausrine.a..b", false),
+            ("_INBOX_ausrine.", false),
+            ("vkube.jobs.ausrine.delete", false),
+        ] {
+            assert_eq!(is_worker_inbox(&region, subject), valid, "{subject}");
+        }
     }
 }

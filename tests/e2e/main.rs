@@ -13,6 +13,7 @@ mod ingress;
 mod job;
 mod limits;
 mod log;
+mod log_stream;
 mod matrix;
 mod monitor;
 mod objects;

@@ -57,6 +57,7 @@ fn table(region: &str) -> Vec<(Call, [Expected; 4])> {
         (call("watch_job"), [E::ABSENT, TOLD, TOLD, E::ABSENT]),
         (call("get_pod_log"), [TOLD, GONE, E::NO_LOG, GONE]),
         (call("get_pod_status"), [TOLD, GONE, TOLD, GONE]),
+        (call("follow_pod_logs").with("unfollow", "true"), [TOLD, GONE, E::NO_LOG, GONE]),
         (call("get_usage"), [TOLD, GONE, TOLD, GONE]),
         (call("get_deployment_info"), [TOLD, GONE, TOLD, GONE]),
         (call("get_pod_configmap"), [TOLD, GONE, TOLD, GONE]),

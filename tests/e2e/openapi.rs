@@ -14,6 +14,7 @@ const EXERCISED: &[(&str, &str, &str)] = &[
     ("get_order", "guide.rs", "query_order_information"),
     ("deploy_pod", "guide.rs", "pod_deployment_log_and_status"),
     ("get_pod_log", "log.rs", "a_log_is_one_string_and_parameters_choose_its_part"),
+    ("follow_pod_logs", "log_stream/basics.rs", "a_stream_is_events_to_the_letter_and_blank_lines"),
     ("get_pod_status", "status.rs", "a_status_is_the_pods_own_with_nothing_renamed_or_dropped"),
     ("get_usage", "monitor.rs", "what_a_pod_uses_is_told_for_each_of_its_containers"),
     ("list_jobs", "job.rs", "jobs_are_listed_newest_first_in_pages"),
@@ -49,6 +50,7 @@ fn source(file: &str) -> &'static str {
     match file {
         "guide.rs" => include_str!("guide.rs"),
         "log.rs" => include_str!("log.rs"),
+        "log_stream/basics.rs" => include_str!("log_stream/basics.rs"),
         "status.rs" => include_str!("status.rs"),
         "monitor.rs" => include_str!("monitor.rs"),
         "job.rs" => include_str!("job.rs"),

@@ -14,6 +14,9 @@ use crate::until::until;
 /// Longer than any answer may take: the api waits 60 s at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(75);
 
+/// Longer than any test reads a stream.
+const STREAM_WITHIN: Duration = Duration::from_mins(10);
+
 /// How long a patient client goes on.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -121,6 +124,11 @@ impl Request {
             Ok((!busy).then_some(answer))
         })
         .await
+    }
+
+    /// Sends it and returns whatever comes, for as long as it comes.
+    pub async fn send_stream(self) -> Result<reqwest::Response> {
+        Self { builder: self.builder.timeout(STREAM_WITHIN), ..self }.send_raw().await
     }
 
     /// Sends it and returns whatever comes.

@@ -6,6 +6,7 @@ pub mod test;
 pub mod door;
 pub mod expected;
 pub mod http;
+pub mod log_stream;
 pub mod operator;
 pub mod order;
 pub mod pod;

@@ -6,6 +6,8 @@ pub mod classify;
 mod deployments;
 pub mod fence;
 mod kubelet;
+mod log_lines;
+mod log_stream;
 mod logs;
 mod metrics;
 mod mirror;
@@ -18,11 +20,13 @@ mod usage;
 
 pub use call::{Cluster, ClusterError, ConnectError, Expect};
 pub use deployments::DeploymentSeen;
+pub use log_lines::Lines;
+pub use log_stream::{LogRange, LogSource};
 pub use logs::Log;
 pub use mirror::{Mirror, Seen};
 pub use nodes::{Facts, NodeSeen};
 pub use object::Object;
-pub use pods::{ContainerSeen, PodSeen, Terminated, Waiting};
+pub use pods::{ContainerSeen, PodSeen, Run, Terminated, Waiting};
 pub use usage::{ContainerUsage, PodUsage};
 
 /// What the worker follows all the time: a status costs no request, and a change is seen when it happens.

@@ -2,6 +2,8 @@
 
 mod answer;
 mod broker;
+mod credit;
+mod follow;
 mod jobs;
 mod pull;
 mod reads;
@@ -9,6 +11,7 @@ mod results;
 mod settle;
 
 pub use broker::{Broker, BrokerError};
+pub use follow::Follows;
 pub use jobs::Jobs;
 pub use pull::Queue;
 pub use reads::Reads;

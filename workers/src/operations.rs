@@ -6,12 +6,15 @@ mod delete;
 mod expose;
 mod leftovers;
 mod log;
+mod log_stream;
 mod overtaken;
 mod reseal;
 mod rollout;
 mod status;
 mod usage;
 mod write;
+
+pub use log_stream::{Listener, follow};
 
 use std::sync::Arc;
 
@@ -172,6 +175,11 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
         Query::Status(status) => status.run(context, &read.order).await,
         Query::Reseal(reseal) => reseal.run(context, &read.order).await,
         Query::Usage(usage) => usage.run(context, &read.order).await,
+        Query::LogPage(page) => page.run(context, &read.order).await,
+        // Its answer is a stream: see [`follow`].
+        Query::LogFollow(_) => {
+            Err(OperationError::Refused(Failure::new(Reason::UnsupportedJob, "a follow has no end")))
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::fence::Fences;
 use crate::cluster::{Cluster, ConnectError, Facts, Mirrors};
-use crate::consume::{Broker, BrokerError, InFlight, Jobs, Queue, Reads};
+use crate::consume::{Broker, BrokerError, Follows, InFlight, Jobs, Queue, Reads};
 use crate::context::Context;
 use crate::health::{Check, Health};
 use crate::observed_ports::Observer;
@@ -190,11 +190,14 @@ fn take_work(
     });
     let (queue, token) = (Arc::clone(&parts.jobs), stop.clone());
     tasks.spawn(async move { queue.run(&jobs, job_slots, &token).await });
+    let follows = Arc::new(Follows::new(parts.broker.clone(), &parts.context, &parts.worker, stop.clone()));
     let reads = Arc::new(Reads {
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
         in_flight: parts.in_flight.clone(),
+        follows: Arc::clone(&follows),
     });
+    tasks.spawn(async move { follows.run().await });
     let (queue, token) = (Arc::clone(&parts.reads), stop.clone());
     tasks.spawn(async move { queue.run(&reads, read_slots, &token).await });
 }

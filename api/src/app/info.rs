@@ -59,7 +59,7 @@ impl App {
             .try_acquire()
             .map_err(|_| AppError::new(Reason::Overloaded, "too many ask for environments at the moment; try again"))?;
         let query = Query::Reseal(ResealQuery { key: ring.public_key(), values });
-        let answer = self.ask(order, region, query).await?;
+        let answer = self.ask(&order.id, region, query).await?;
         let values: Vec<Sealed> = serde_json::from_slice(&answer).map_err(AppError::internal)?;
         if values.len() != count {
             return Err(AppError::internal("a region answers as many values as it was asked for"));

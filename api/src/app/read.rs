@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use common::failure::{Failure, Reason};
-use common::name::{RegionCode, Revision};
+use common::name::{OrderId, RegionCode, Revision};
 use common::read::{AnswerKind, LogQuery, Query, READ_VERSION, Read, StatusQuery};
 use common::usage::UsageQuery;
 
@@ -19,7 +19,7 @@ impl App {
     /// [`Reason::NotDeployed`], [`Reason::RegionUnavailable`], or the region's own reason.
     pub async fn log(&self, order: &Order, query: LogQuery) -> Result<Bytes, AppError> {
         let (region, _) = deployed(order)?;
-        self.ask(order, region, Query::Log(query)).await
+        self.ask(&order.id, region, Query::Log(query)).await
     }
 
     /// The state of the order's pod: a [`common::read::Status`] in JSON.
@@ -28,7 +28,7 @@ impl App {
     /// As [`App::log`].
     pub async fn status(&self, order: &Order) -> Result<Bytes, AppError> {
         let (region, revision) = deployed(order)?;
-        self.ask(order, region, Query::Status(StatusQuery { revision })).await
+        self.ask(&order.id, region, Query::Status(StatusQuery { revision })).await
     }
 
     /// What the order's pod uses: a [`common::usage::Usage`] in JSON.
@@ -37,14 +37,15 @@ impl App {
     /// As [`App::log`].
     pub async fn usage(&self, order: &Order, query: UsageQuery) -> Result<Bytes, AppError> {
         let (region, _) = deployed(order)?;
-        self.ask(order, region, Query::Usage(query)).await
+        self.ask(&order.id, region, Query::Usage(query)).await
     }
 
-    pub(super) async fn ask(&self, order: &Order, region: &RegionCode, query: Query) -> Result<Bytes, AppError> {
+    /// Asks a region about an order.
+    pub(super) async fn ask(&self, order: &OrderId, region: &RegionCode, query: Query) -> Result<Bytes, AppError> {
         if !self.bus.regions.is_live(region) {
             return Err(AppError::region_unavailable(region));
         }
-        let read = Read { version: READ_VERSION, order: order.id.clone(), region: region.clone(), query };
+        let read = Read { version: READ_VERSION, order: order.clone(), region: region.clone(), query };
         let answer = self.bus.read(&read, self.settings.read_deadline).await.map_err(|error| match error {
             ReadError::Deadline => {
                 let message = format!("region {region} did not answer in time; try again");
@@ -63,7 +64,7 @@ impl App {
 }
 
 /// Where the order's pod is, and the newest revision that may still come true, or that once was accepted.
-fn deployed(order: &Order) -> Result<(&RegionCode, Revision), AppError> {
+pub(super) fn deployed(order: &Order) -> Result<(&RegionCode, Revision), AppError> {
     let revision = order.target.as_ref().map(|target| target.revision).or(order.last_revision);
     order.purchase.region.as_ref().zip(revision).ok_or_else(not_deployed)
 }

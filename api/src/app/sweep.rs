@@ -38,6 +38,11 @@ impl App {
             {
                 tracing::warn!(error = %Chain(&error), "old idempotency keys not forgotten");
             }
+            if round.is_multiple_of(KEYS_EVERY)
+                && let Err(error) = self.store.forget_old_log_anchors().await
+            {
+                tracing::warn!(error = %Chain(&error), "old anchors of logs not forgotten");
+            }
         }
     }
 

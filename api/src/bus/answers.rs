@@ -189,6 +189,11 @@ pub(super) struct AnswerWaiter {
 }
 
 impl AnswerWaiter {
+    /// The next message, of an answer that has no end of its own. Dropping the call loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        self.parts.recv().await
+    }
+
     /// The whole answer, however many messages it comes in.
     pub(super) async fn answer(&mut self) -> Result<Answer, ReadError> {
         let mut kind = None;
@@ -251,7 +256,8 @@ impl Part {
     }
 }
 
-fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+/// A header's text.
+pub(super) fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
 }
 

@@ -1,5 +1,6 @@
 //! The bus on a real nats-server: what it promises, also when two want the same and when the server goes away.
 
+mod following;
 mod jobs;
 mod ledger;
 mod outages;

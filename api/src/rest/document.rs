@@ -3,12 +3,13 @@
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Value, json};
 
-use super::{GUIDE, PREFIX, admin, deployment, edit, ingress, job, monitor, step, user_service};
+use super::{GUIDE, PREFIX, admin, deployment, edit, ingress, job, logs, monitor, step, user_service};
 
 /// Every call, as the document describes them.
 pub(super) fn service() -> OpenApiService<impl OpenApi, ()> {
-    let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, ingress::IngressApi, monitor::MonitorApi);
-    let order = (user_service::UserServiceApi, pod);
+    let pod = (deployment::DeploymentApi, edit::EditApi, step::StepApi, ingress::IngressApi);
+    let reads = (monitor::MonitorApi, logs::LogsApi);
+    let order = (user_service::UserServiceApi, pod, reads);
     OpenApiService::new((GUIDE, order, job::JobApi, admin::CALLS), "vkube", env!("CARGO_PKG_VERSION"))
         .description(
             "A customer has paid for an order; run their containers on a Kubernetes somewhere in the world, on the \

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use common::log::{Position, PositionError};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
@@ -141,6 +142,23 @@ impl HeaderLines {
         let visible = (1..=255).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
         let key = str::from_utf8(key).ok().filter(|_| visible);
         key.map(Some).ok_or_else(|| wrong("must have 1 to 255 visible ASCII characters"))
+    }
+
+    /// The header `Last-Event-ID`: of an event of ours. An empty one is none (HTML, "Server-sent events").
+    pub(super) fn last_event_id(&self, problems: &mut Problems) -> Option<Position> {
+        let mut lines = self.0.iter().filter(|line| !line.is_empty());
+        let line = lines.next()?;
+        let position = str::from_utf8(line).ok().and_then(|text| text.parse().ok()).filter(|_| lines.next().is_none());
+        if position.is_none() {
+            problems.add("Last-Event-ID", PositionError);
+        }
+        position
+    }
+
+    /// Whether a word is in the header, without regard to case.
+    pub(super) fn holds(&self, word: &str) -> bool {
+        let lines = self.0.iter().filter_map(|line| str::from_utf8(line).ok());
+        lines.into_iter().any(|line| line.to_ascii_lowercase().contains(word))
     }
 
     /// The header `Prefer` (RFC 7240): `respond-async`, or `wait=<seconds>` up to 60. Preferences that are not known, or

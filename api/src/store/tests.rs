@@ -2,6 +2,7 @@
 //! goes away.
 
 mod accepting;
+mod anchoring;
 mod cluster;
 mod connections;
 mod cost;

@@ -80,8 +80,13 @@ impl ClusterError {
         Self::new(what, CallError::Kube(source))
     }
 
-    pub(super) fn timeout(what: &str, after: Duration) -> Self {
+    pub(crate) fn timeout(what: &str, after: Duration) -> Self {
         Self::new(what, CallError::Timeout(after))
+    }
+
+    /// A stream that broke off.
+    pub fn broken(what: &str, source: std::io::Error) -> Self {
+        Self::kube(what, kube::Error::ReadEvents(source))
     }
 
     pub(super) fn request(what: &str, source: kube::core::request::Error) -> Self {

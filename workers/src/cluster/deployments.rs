@@ -22,6 +22,8 @@ pub struct DeploymentSeen {
     pub deadline_exceeded: bool,
     /// Whether the rollout is complete: the one pod is of the newest template, and available.
     pub complete: bool,
+    /// How many pods it is to have: none = it is stopped.
+    pub wanted: i64,
 }
 
 impl Seen for DeploymentSeen {
@@ -58,6 +60,7 @@ impl Seen for DeploymentSeen {
             complete: observed
                 && says("Progressing", "reason", "NewReplicaSetAvailable")
                 && replicas.iter().all(|count| *count == wanted),
+            wanted,
         }
     }
 }

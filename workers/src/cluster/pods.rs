@@ -16,6 +16,8 @@ use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_REVISION, LABEL_ORDER, order_
 pub struct PodSeen {
     /// Its name.
     pub name: String,
+    /// Its uid.
+    pub uid: String,
     /// The order it runs; none = a foreign pod.
     pub order: Option<OrderId>,
     /// The revision it runs.
@@ -68,6 +70,19 @@ pub struct ContainerSeen {
     pub ended: Option<Terminated>,
     /// How often it was started again.
     pub restarts: i64,
+    /// The run whose log is the container's log now.
+    pub run: Option<Run>,
+    /// The runtime's id of the run before, whose log may still be there.
+    pub previous_run: Option<String>,
+}
+
+/// One run of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The runtime's id: `containerd://<hex>`.
+    pub id: String,
+    /// Whether it goes on.
+    pub live: bool,
 }
 
 /// Why a container does not run.
@@ -128,6 +143,7 @@ impl Seen for PodSeen {
             ready: list(status, "conditions").any(|c| text(c, "type") == "Ready" && text(c, "status") == "True"),
             containers: containers(spec, status),
             name: metadata.name.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
             order,
             raw,
         }
@@ -178,9 +194,27 @@ fn containers(spec: &Value, status: &Value) -> Vec<ContainerSeen> {
             exit_code: t.get("exitCode").and_then(Value::as_i64).unwrap_or_default(),
         });
         let restarts = part("/restartCount").and_then(Value::as_i64).unwrap_or_default();
-        ContainerSeen { name: name.to_owned(), waiting, ended, restarts }
+        let (run, previous_run) = state.map(runs).unwrap_or_default();
+        ContainerSeen { name: name.to_owned(), waiting, ended, restarts, run, previous_run }
     };
     list(spec, "containers").map(seen).collect()
+}
+
+/// The run whose log the kubelet shows, and the one that it shows as the previous: by its own rule
+/// (`validateContainerLogStatus`).
+fn runs(status: &Value) -> (Option<Run>, Option<String>) {
+    let id = |pointer: &str| {
+        let id = status.pointer(pointer).and_then(Value::as_str).filter(|id| !id.is_empty());
+        id.map(str::to_owned)
+    };
+    let last = id("/lastState/terminated/containerID");
+    if status.pointer("/state/running").is_some() {
+        return (id("/containerID").map(|id| Run { id, live: true }), last);
+    }
+    match id("/state/terminated/containerID") {
+        Some(ended) => (Some(Run { id: ended, live: false }), last),
+        None => (last.clone().map(|id| Run { id, live: false }), last),
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +249,37 @@ mod tests {
         ] {
             let ports: Vec<_> = host_ports(&spec).iter().map(|p| format!("{} {}", p.protocol, p.port)).collect();
             assert_eq!(ports, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_that_of_the_run_that_the_kubelet_shows() {
+        let ended = |id: &str| json!({ "terminated": { "containerID": id } });
+        for (case, status, run, previous) in [
+            ("never ran", json!({ "state": { "waiting": {} } }), None, None),
+            ("runs", json!({ "containerID": "a", "state": { "running": {} } }), Some(("a", true)), None),
+            (
+                "runs again",
+                json!({ "containerID": "b", "state": { "running": {} }, "lastState": ended("a") }),
+                Some(("b", true)),
+                Some("a"),
+            ),
+            (
+                "has ended again",
+                json!({ "containerID": "b", "state": ended("b"), "lastState": ended("a") }),
+                Some(("b", false)),
+                Some("a"),
+            ),
+            (
+                "waits to run again",
+                json!({ "containerID": "a", "state": { "waiting": {} }, "lastState": ended("a") }),
+                Some(("a", false)),
+                Some("a"),
+            ),
+            ("could not begin", json!({ "state": ended(""), "lastState": ended("a") }), Some(("a", false)), Some("a")),
+        ] {
+            let run = run.map(|(id, live)| Run { id: id.to_owned(), live });
+            assert_eq!(runs(&status), (run, previous.map(str::to_owned)), "{case}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use common::failure::{Failure, Reason};
-use common::read::{AnswerKind, READ_VERSION, Read};
+use common::read::{AnswerKind, Query, READ_VERSION, Read};
 use common::subject::HEADER_NOT_AFTER;
 use common::telemetry;
 use futures::FutureExt as _;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::pull::Handle;
-use super::{Broker, InFlight, answer};
+use super::{Broker, Follows, InFlight, answer};
 use crate::context::Context;
 use crate::operations::{OperationError, RetryCause, run_read};
 use crate::slot::Slot;
@@ -32,6 +32,8 @@ pub struct Reads {
     pub broker: Broker,
     /// Counts them.
     pub in_flight: InFlight,
+    /// Those whose answer is a stream.
+    pub follows: Arc<Follows>,
 }
 
 impl Handle for Reads {
@@ -66,6 +68,12 @@ impl Reads {
             None => READ_TIMEOUT,
         };
         let answered = match self.read(message) {
+            Some(Read { order, query: Query::LogFollow(query), .. }) => {
+                match self.follows.begin(&self.context, inbox.clone(), order, query) {
+                    Ok(()) => return,
+                    Err(failure) => Err(failure),
+                }
+            }
             Some(read) => {
                 let work = AssertUnwindSafe(run_read(&self.context, &read)).catch_unwind();
                 let done = timeout(limit, Box::pin(work)).await;

@@ -1,7 +1,7 @@
 //! `log`: the end of a container's log, as it is. Costs one request.
 
 use common::failure::{Failure, Reason};
-use common::name::OrderId;
+use common::name::{ContainerName, OrderId};
 use common::read::LogQuery;
 
 use super::{Operation, OperationError, not_deployed, pod_of};
@@ -16,16 +16,13 @@ impl Operation for LogQuery {
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let namespace = namespace_of(order);
         let Some(pod) = pod_of(context, order)? else {
-            if context.mirrors.deployments.of(&namespace).is_empty() {
-                return Err(not_deployed());
-            }
-            return Err(unavailable("the pod has not been made yet; try again in a moment"));
+            return Err(no_pod(context, &namespace));
         };
-        let container = container(&pod, self)?;
+        let container = container(&pod, self.container.as_ref())?;
         match context.cluster.log(&namespace, &pod.name, &container.name, self).await {
             Ok(log) => Ok(log.bytes),
             Err(error) => Err(match error.answer() {
-                Some((400 | 404, _)) => unavailable(&why_no_log(container, self)),
+                Some((400 | 404, _)) => unavailable(&why_no_log(container, self.previous)),
                 Some(_) | None => error.into(),
             }),
         }
@@ -33,15 +30,18 @@ impl Operation for LogQuery {
 }
 
 /// The container that is meant: the one named, else the only one.
-fn container<'a>(pod: &'a PodSeen, query: &LogQuery) -> Result<&'a ContainerSeen, OperationError> {
-    let found = match (&query.container, pod.containers.as_slice()) {
+pub(super) fn container<'a>(
+    pod: &'a PodSeen,
+    wanted: Option<&ContainerName>,
+) -> Result<&'a ContainerSeen, OperationError> {
+    let found = match (wanted, pod.containers.as_slice()) {
         (Some(name), all) => all.iter().find(|container| container.name == name.as_str()),
         (None, [only]) => Some(only),
         (None, _) => None,
     };
     found.ok_or_else(|| {
         let names: Vec<_> = pod.containers.iter().map(|container| container.name.as_str()).collect();
-        let message = match &query.container {
+        let message = match wanted {
             Some(name) => format!("there is no container {name}; the pod has {}", names.join(", ")),
             None => format!("the pod has several containers, name one of them: {}", names.join(", ")),
         };
@@ -49,9 +49,10 @@ fn container<'a>(pod: &'a PodSeen, query: &LogQuery) -> Result<&'a ContainerSeen
     })
 }
 
-fn why_no_log(container: &ContainerSeen, query: &LogQuery) -> String {
+/// Why a container has no log to show.
+pub(super) fn why_no_log(container: &ContainerSeen, previous: bool) -> String {
     let name = &container.name;
-    if query.previous {
+    if previous {
         return format!("container {name} was not started before, so it has no earlier log");
     }
     match container.waiting.as_ref().map(|waiting| waiting.reason.as_str()) {
@@ -63,7 +64,15 @@ fn why_no_log(container: &ContainerSeen, query: &LogQuery) -> String {
     }
 }
 
-fn unavailable(message: &str) -> OperationError {
+/// What is said while there is no pod.
+pub(super) fn no_pod(context: &Context, namespace: &str) -> OperationError {
+    if context.mirrors.deployments.of(namespace).is_empty() {
+        return not_deployed();
+    }
+    unavailable("the pod has not been made yet; try again in a moment")
+}
+
+pub(super) fn unavailable(message: &str) -> OperationError {
     OperationError::Refused(Failure::new(Reason::LogUnavailable, message))
 }
 
@@ -72,11 +81,6 @@ mod tests {
     use super::*;
     use crate::cluster::Seen as _;
     use serde_json::json;
-
-    fn query(container: Option<&str>) -> LogQuery {
-        let container = container.map(|name| name.parse().unwrap());
-        LogQuery { container, tail_lines: None, since_seconds: None, previous: false, timestamps: false }
-    }
 
     fn pod(names: &[&str]) -> PodSeen {
         let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
@@ -93,7 +97,8 @@ mod tests {
             ("unknown", &["web"], Some("db"), Err("there is no container db; the pod has web")),
         ] {
             let pod = pod(names);
-            let found = container(&pod, &query(named)).map(|container| container.name.as_str());
+            let named = named.map(|name| name.parse().unwrap());
+            let found = container(&pod, named.as_ref()).map(|container| container.name.as_str());
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{case}"),
                 (Err(OperationError::Refused(failure)), Err(message)) => {

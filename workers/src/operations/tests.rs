@@ -28,25 +28,11 @@ fn keys() -> KeyRing {
     KeyRing::from_hex(["01".repeat(32).as_str()]).unwrap()
 }
 
-/// A worker over this line, which sees the pod of every job at once, at its end, and no pod of a stopped order.
-fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context {
+/// A worker over this client, which sees nothing yet.
+pub(super) fn context_over(client: kube::Client) -> Context {
     let mirrors = Mirrors::default();
-    let pod = |job: &&Job| {
-        let meta = json!({ "name": job.id, "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
-            "annotations": { ANNOTATION_JOB: job.id } });
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {},
-            "status": { "phase": "Succeeded" } });
-        serde_json::from_value::<DynamicObject>(pod).unwrap()
-    };
-    mirrors.pods.show(jobs.iter().map(pod).collect());
-    // What a stop waits for: its Deployment has no pods.
-    let stopped = jobs.iter().filter(|job| job.change.verb() == Verb::Stop).map(|job| {
-        let meta = json!({ "name": "a", "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
-            "annotations": { ANNOTATION_JOB: job.id } });
-        let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "status": {} });
-        serde_json::from_value::<DynamicObject>(deployment).unwrap()
-    });
-    mirrors.deployments.show(stopped.collect());
+    mirrors.pods.show(Vec::new());
+    mirrors.deployments.show(Vec::new());
     Context {
         region: "ausrine".parse().unwrap(),
         keys: Arc::new(keys()),
@@ -64,10 +50,32 @@ fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context 
             },
         },
         rollout_timeout: Duration::from_secs(90),
-        cluster: Cluster::new(server.client(line)),
+        cluster: Cluster::new(client),
         mirrors,
         fences: Fences { namespace: "vkube-system".to_owned(), worker: "worker-1".parse().unwrap() },
     }
+}
+
+/// A worker over this line, which sees the pod of every job at once, at its end, and no pod of a stopped order.
+fn context(server: &Arc<Apiserver>, line: &Arc<Line>, jobs: &[&Job]) -> Context {
+    let context = context_over(server.client(line));
+    let pod = |job: &&Job| {
+        let meta = json!({ "name": job.id, "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
+            "annotations": { ANNOTATION_JOB: job.id } });
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {},
+            "status": { "phase": "Succeeded" } });
+        serde_json::from_value::<DynamicObject>(pod).unwrap()
+    };
+    context.mirrors.pods.show(jobs.iter().map(pod).collect());
+    // What a stop waits for: its Deployment has no pods.
+    let stopped = jobs.iter().filter(|job| job.change.verb() == Verb::Stop).map(|job| {
+        let meta = json!({ "name": "a", "namespace": NAMESPACE, "labels": { LABEL_ORDER: "a" },
+            "annotations": { ANNOTATION_JOB: job.id } });
+        let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "status": {} });
+        serde_json::from_value::<DynamicObject>(deployment).unwrap()
+    });
+    context.mirrors.deployments.show(stopped.collect());
+    context
 }
 
 fn job(sequence: u64, change: &serde_json::Value) -> Job {

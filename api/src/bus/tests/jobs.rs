@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use super::super::{BusError, Ended, ReadError};
 use super::*;
 
-async fn worker_of(worker: &jetstream::Context, stream: String) -> pull::Stream {
+pub(super) async fn worker_of(worker: &jetstream::Context, stream: String) -> pull::Stream {
     let consumer: PullConsumer = worker.get_consumer_from_stream(stream::WORKER_CONSUMER, stream).await.unwrap();
     consumer.messages().await.unwrap()
 }

@@ -1,0 +1,187 @@
+//! `GET /k8s/pod/logs`: a container's log as a stream that survives what happens below it (`wire.md` §5.1). A follower
+//! reads pages until it has caught up with its run's hub, and then listens there; slow readers and those who come back do
+//! the same.
+
+mod event;
+mod follower;
+mod hub;
+mod progress;
+mod ring;
+
+pub use event::{Batch, EndReason, Event};
+pub use follower::Follower;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use common::failure::Reason;
+use common::log::{LinesError, Mark, PageHead, Position, RunId, take_head, take_line};
+use common::name::{ContainerName, OrderId, RegionCode};
+use common::read::{LogPageQuery, LogStart, Query};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::App;
+use super::error::AppError;
+use super::read::deployed;
+use crate::bus::Bus;
+use crate::store::log_anchors::AnchorKey;
+use crate::store::orders::Order;
+use follower::Begun;
+use hub::Hubs;
+
+/// The most pages that this instance asks for at once: reads of other kinds find room beside them.
+const MAX_PAGES: usize = 8;
+
+/// How many may follow.
+#[derive(Debug, Clone, Copy)]
+pub struct FollowerSettings {
+    /// In all.
+    pub most: usize,
+    /// Of one order.
+    pub most_per_order: usize,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Default)]
+pub struct LogRequest {
+    /// Which container; none = the only one.
+    pub container: Option<ContainerName>,
+    /// After which event; goes before the fields that say where else to begin.
+    pub after: Option<Position>,
+    /// The last lines, counted.
+    pub tail_lines: Option<u32>,
+    /// Lines of this time or younger: seconds since 1970.
+    pub start: Option<i64>,
+    /// Lines of this time or older: seconds since 1970.
+    pub end: Option<i64>,
+    /// End when all that there is has been shown.
+    pub unfollow: bool,
+}
+
+/// All streams of this instance.
+pub(super) struct LogStreams {
+    settings: FollowerSettings,
+    room: Arc<Semaphore>,
+    orders: Mutex<HashMap<OrderId, usize>>,
+    pages: Semaphore,
+    hubs: Arc<Hubs>,
+}
+
+/// One follower's place among all.
+pub(super) struct Admission {
+    streams: Arc<LogStreams>,
+    order: OrderId,
+    _place: OwnedSemaphorePermit,
+}
+
+impl LogStreams {
+    pub(super) fn new(settings: FollowerSettings, bus: Bus, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            settings,
+            room: Arc::new(Semaphore::new(settings.most)),
+            orders: Mutex::default(),
+            pages: Semaphore::new(MAX_PAGES),
+            hubs: Arc::new(Hubs::new(bus, tasks, stop)),
+        }
+    }
+
+    fn admit(self: &Arc<Self>, order: &OrderId) -> Result<Admission, AppError> {
+        let busy = |message: &str| AppError::new(Reason::Overloaded, message);
+        let place = self.room.clone().try_acquire_owned();
+        let place = place.map_err(|_| busy("too many logs are followed; try again later"))?;
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = orders.entry(order.clone()).or_default();
+        if *count >= self.settings.most_per_order {
+            return Err(busy("the order's logs are followed too many times; end another stream first"));
+        }
+        *count += 1;
+        Ok(Admission { streams: self.clone(), order: order.clone(), _place: place })
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut orders = self.streams.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = orders.get_mut(&self.order) {
+            *count -= 1;
+            if *count == 0 {
+                orders.remove(&self.order);
+            }
+        }
+    }
+}
+
+/// A page of a log.
+#[derive(Debug)]
+struct Page {
+    head: PageHead,
+    lines: Bytes,
+}
+
+impl Page {
+    fn read(mut body: Bytes) -> Result<Self, AppError> {
+        let head = take_head(&mut body).map_err(AppError::internal)?;
+        Ok(Self { head, lines: body })
+    }
+
+    /// The first line, which stays.
+    fn first(&self) -> Result<Option<Mark>, LinesError> {
+        Ok(take_line(&mut self.lines.clone())?.map(|line| line.mark))
+    }
+}
+
+impl App {
+    /// Opens a stream of a container's log.
+    ///
+    /// # Errors
+    /// As [`App::log`]; [`Reason::Overloaded`] where too many follow. What fails later is told by events.
+    pub async fn follow_log(&self, order: &Order, request: LogRequest) -> Result<Follower, AppError> {
+        let (region, _) = deployed(order)?;
+        let admission = self.log_streams.admit(&order.id)?;
+        let page = |run, from| self.log_page(&order.id, region, request.container.clone(), run, from);
+        let (page, skip_first) = match (&request.after, request.tail_lines, request.start) {
+            (Some(Position { run, after, .. }), ..) => {
+                let from = after.map_or(LogStart::Beginning, LogStart::After);
+                (page(Some(run.clone()), from).await?, false)
+            }
+            (None, Some(count), start) => {
+                // Of no line at all, the one before it is kept.
+                let newest = page(None, LogStart::Tail(count.max(1))).await?;
+                let first = newest.first().map_err(AppError::internal)?;
+                let PageHead { container, run, .. } = &newest.head;
+                let start_at = start.unwrap_or_default();
+                let key = AnchorKey { order: &order.id, container, run, tail_lines: count, start_at };
+                let anchor = self.store.log_anchor(&key, first).await?;
+                let page = if anchor == first {
+                    newest
+                } else {
+                    let from = anchor.map_or(LogStart::Beginning, LogStart::At);
+                    page(Some(run.clone()), from).await?
+                };
+                let skip = count == 0 && anchor.is_some() && page.first().map_err(AppError::internal)? == anchor;
+                (page, skip)
+            }
+            (None, None, Some(start)) => (page(None, LogStart::Since(start)).await?, false),
+            (None, None, None) => (page(None, LogStart::Beginning).await?, false),
+        };
+        Follower::begin(self.clone(), Begun { admission, region: region.clone(), request, page, skip_first })
+    }
+
+    /// A part of a log. Waits for its turn.
+    async fn log_page(
+        &self,
+        order: &OrderId,
+        region: &RegionCode,
+        container: Option<ContainerName>,
+        run: Option<RunId>,
+        from: LogStart,
+    ) -> Result<Page, AppError> {
+        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.acquire()).await;
+        let _turn = turn.map_err(|late| AppError::overloaded("too many logs are read; try again in a moment", late))?;
+        Page::read(self.ask(order, region, Query::LogPage(LogPageQuery { container, run, from })).await?)
+    }
+}

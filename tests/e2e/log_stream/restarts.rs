@@ -1,0 +1,253 @@
+//! What happens below a stream: workers, api instances, the API server, NATS, containers and pods come and go.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::cost::Requests;
+use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
+use e2e::order::{Order, OrderOptions};
+use e2e::pod::pod;
+use e2e::system::END_WITHIN;
+use e2e::test::{test, test_alone};
+use e2e::until::until;
+
+use super::{flood, runs, shell, ticker};
+
+/// Reads on for as long as this; no line is lost, none comes twice, and no silence is long.
+async fn reads_on(lines: &mut Counted, stream: &mut LogStream, time: Duration) -> Result<()> {
+    let (begun, first) = (Instant::now(), lines.next);
+    while begun.elapsed() < time {
+        lines.read(stream).await?;
+    }
+    ensure!(lines.next > first, "lines come");
+    Ok(())
+}
+
+/// A stream, once there is a log.
+async fn opened(order: &Order, query: &str) -> Result<LogStream> {
+    until("there is a log", Duration::from_mins(1), async || Ok(LogStream::open(order, query).await.ok())).await
+}
+
+#[test]
+fn a_stream_outlives_its_workers() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 1, 2).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        for worker in 0..2 {
+            // One of the two follows.
+            system.workers[worker].process.kill().await?;
+            reads_on(&mut lines, &mut stream, Duration::from_secs(8)).await?;
+            system.workers[worker].start_again().await?;
+        }
+        for worker in 0..2 {
+            // Told to end, it hands over at once, and its end is not delayed.
+            let begun = Instant::now();
+            system.workers[worker].process.end(END_WITHIN).await?;
+            assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+            reads_on(&mut lines, &mut stream, Duration::from_secs(4)).await?;
+            system.workers[worker].start_again().await?;
+        }
+        // With none at all it is kept alive, and goes on with the first that comes.
+        for worker in &mut system.workers {
+            worker.process.kill().await?;
+        }
+        let begun = Instant::now();
+        let mut silent = 0;
+        while begun.elapsed() < Duration::from_secs(8) {
+            let before = stream.raw.len();
+            stream.more().await?;
+            silent += usize::from(stream.raw.get(before..) == Some(b"\n"));
+        }
+        assert!(silent >= 3, "blank lines: {silent}");
+        system.workers[1].start_again().await?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(12)).await?;
+        assert!(stream.silence <= SILENT_AT_MOST, "{:?}", stream.silence);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_outlives_nats() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        system.nats.kill().await?;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(4) {
+            stream.more().await?;
+        }
+        system.nats.start_again().await?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(20)).await?;
+        assert!(stream.silence <= SILENT_AT_MOST, "{:?}", stream.silence);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_api_that_ends_says_so_and_another_goes_on() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 2, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        let begun = Instant::now();
+        system.apis[0].process.ask_to_end()?;
+        let reason = loop {
+            let event = stream.next().await?.context("the end is told")?;
+            match event.name.as_str() {
+                "message" => lines.check(&event.text())?,
+                "end" => break event.json()?["reason"].clone(),
+                other => anyhow::bail!("{other}: {}", event.text()),
+            }
+        };
+        assert_eq!(reason, "ServerShutdown");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(stream.next().await?.is_none());
+        let ended = system.apis[0].process.wait(END_WITHIN).await?;
+        assert!(ended.success() && begun.elapsed() < Duration::from_secs(6), "{ended} {:?}", begun.elapsed());
+        let other = order.by(&system.apis[1].client);
+        let mut stream = stream.resume(&other, "").await?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(3)).await?;
+
+        // Killed, it says nothing, and nothing is lost either.
+        system.apis[0].start_again().await?;
+        let mut stream = stream.resume(&order, "").await?;
+        lines.read_many(&mut stream, 20).await?;
+        system.apis[0].process.kill().await?;
+        while let Ok(Some(event)) = stream.next().await {
+            lines.check(&event.text())?;
+        }
+        let mut stream = stream.resume(&other, "").await?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(3)).await
+    })
+}
+
+#[test]
+fn nothing_is_followed_for_an_api_that_stands_still_and_it_goes_on_when_it_wakes() -> Result<()> {
+    test(async |t| {
+        let system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        let requests = Requests::from_now(t.stack)?;
+        system.apis[0].process.pause().await?;
+        until("the worker has ended its follow", Duration::from_secs(20), async || {
+            let asked = requests.of_workers_about(&order.id)?;
+            Ok(asked.iter().any(|request| request.uri.contains("follow=true")).then_some(()))
+        })
+        .await?;
+        system.apis[0].process.resume()?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(10)).await
+    })
+}
+
+/// Names its run by the time, writes a thousand lines, and ends.
+const RESTARTING: &str =
+    "s=$(date +%s%N); i=0; while [ $i -lt 100 ]; do echo $s $i; i=$((i+1)); usleep 20000; done; exit 1";
+
+/// Reads a run of [`RESTARTING`] to its last line: its name, or none if it goes on in the middle of `name`.
+async fn whole_run(stream: &mut LogStream, from: u64) -> Result<String> {
+    let mut name: Option<String> = None;
+    for number in from..100 {
+        let line = stream.line().await?;
+        let (run, found) = line.split_once(' ').context("two words")?;
+        ensure!(found == number.to_string() && name.get_or_insert(run.to_owned()) == run, "{line} is not {number}");
+    }
+    name.context("there were lines")
+}
+
+#[test]
+fn a_restarted_container_ends_its_stream_and_the_next_shows_the_rest_and_the_new() -> Result<()> {
+    test(async |t| {
+        let order = t.order(&OrderOptions::units(1)).await?;
+        order.deployed(&pod("ausrine", &[shell("restarting", RESTARTING)])).await?;
+        let mut stream = opened(&order, "").await?;
+        // Another client goes away in the middle, and comes back when the container runs again.
+        let mut away = LogStream::open(&order, "").await?;
+        for number in 0..30 {
+            assert!(away.line().await?.ends_with(&format!(" {number}")));
+        }
+        let first = whole_run(&mut stream, 0).await?;
+        assert_eq!(stream.end().await?, "ContainerRestarted");
+        // At its end nothing is left, and the next run begins with its first line.
+        let mut next = stream.resume(&order, "").await?;
+        let mut back = away.resume(&order, "?tailLines=1").await?;
+        assert_eq!(whole_run(&mut back, 30).await?, first, "the rest");
+        let second = whole_run(&mut next, 0).await?;
+        assert_ne!(second, first);
+        assert_eq!(whole_run(&mut back, 0).await?, second, "and then the new");
+        assert_eq!(next.end().await?, "ContainerRestarted");
+        assert_eq!(back.end().await?, "ContainerRestarted");
+
+        // Two runs later nothing is left of the first, and that is said.
+        let mut late = away.resume(&order, "").await?;
+        let gap = late.next().await?.context("a gap")?;
+        assert_eq!(gap.name, "gap", "{}", gap.text());
+        assert!(gap.json()?["after"].as_str().is_some_and(|time| time.starts_with("20")), "{}", gap.text());
+        assert_eq!(late.line().await?.split(' ').next_back(), Some("0"));
+        // As for existing clients: the same query again is the new run.
+        let mut again = LogStream::of(&order, "?tailLines=1000", &[]).await?;
+        assert!(again.line().await?.ends_with(" 0"));
+        assert!(again.silence <= SILENT_AT_MOST, "{:?}", again.silence);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_replaced_pod_ends_its_stream_with_all_its_lines() -> Result<()> {
+    test(async |t| {
+        let system = t.shared().await?;
+        let script = "trap 'echo last words; exit' TERM; i=0; while :; do echo line $i; i=$((i+1)); usleep 20000; done";
+        let order = runs(t, system, &shell("one", script)).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        order.deployed(&pod("ausrine", &[ticker("one")])).await?;
+        loop {
+            match stream.line().await?.as_str() {
+                "last words" => break,
+                line => lines.check(line)?,
+            }
+        }
+        assert_eq!(stream.end().await?, "PodReplaced");
+        // What the old pod wrote is gone with it, and all of it was read: the new one begins with its first line.
+        let mut next =
+            until("the new pod has a log", Duration::from_secs(30), async || Ok(stream.resume(&order, "").await.ok()))
+                .await?;
+        Counted::from("line ", 0).read_many(&mut next, 50).await?;
+
+        // An order that is aborted has no pod any more.
+        let abort = order.request(reqwest::Method::POST, &format!("/admin/orders/{}/abort", order.id));
+        let abort = abort.operator(&system.operator_token).json(&serde_json::json!({ "reason": "the test" }));
+        abort.header("prefer", "respond-async").send().await?.is(202)?;
+        let reason = loop {
+            let event = next.next().await?.context("the end is told")?;
+            if event.name == "end" {
+                break event.json()?["reason"].clone();
+            }
+        };
+        assert_eq!(reason, "PodStopped");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_outlives_the_apiserver() -> Result<()> {
+    test_alone(async |t| {
+        let order = runs(t, t.shared().await?, &ticker("ticker")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        t.stack.control(&["kill", "apiserver"]).await?;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(6) {
+            stream.more().await?;
+        }
+        t.stack.control(&["start", "apiserver"]).await?;
+        reads_on(&mut lines, &mut stream, Duration::from_secs(20)).await?;
+        assert!(stream.silence <= SILENT_AT_MOST, "{:?}", stream.silence);
+        Ok(())
+    })
+}

@@ -1,0 +1,180 @@
+//! `log-follow`: a run's log from a place on, until the run is over and all of it was told. Whatever breaks off is opened
+//! again and goes on after the last line.
+
+use std::time::Duration;
+
+use common::log::{FollowEnd, Mark};
+use common::name::OrderId;
+use common::read::LogFollowQuery;
+use tokio::time::{sleep, timeout};
+
+use super::place::{Found, Place, changed, find};
+use super::seek::{Seek, Taken};
+use crate::cluster::{ClusterError, LogSource};
+use crate::context::Context;
+
+/// How long to wait before a log is opened again: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// How soon the line to go on after must be found: it is there already.
+const FOUND_WITHIN: Duration = Duration::from_secs(3);
+/// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
+const WATCH_BEHIND: Duration = Duration::from_secs(3);
+/// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+/// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
+const QUIET: Duration = Duration::from_secs(200);
+
+/// Who listens to a follow. An error is why it must end.
+pub trait Listener: Send {
+    /// Takes a line; waits while there is no room for it.
+    fn line(&mut self, mark: Mark, text: &[u8]) -> impl Future<Output = Result<(), FollowEnd>> + Send;
+
+    /// Takes it that lines are lost before the next one.
+    fn gap(&mut self) -> impl Future<Output = Result<(), FollowEnd>> + Send;
+
+    /// Waits for something, and sends what is to be sent meanwhile.
+    fn during<T: Send>(
+        &mut self,
+        wait: impl Future<Output = T> + Send,
+    ) -> impl Future<Output = Result<T, FollowEnd>> + Send;
+}
+
+/// Follows a run's log until it is over, or its listener is.
+pub async fn follow(
+    context: &Context,
+    order: &OrderId,
+    query: &LogFollowQuery,
+    listener: &mut impl Listener,
+) -> FollowEnd {
+    let mut follow = Follow { context, order, query, after: query.after, told: false, exact: true };
+    let ended = follow.run(listener).await;
+    ended.unwrap_or_else(|end| end)
+}
+
+struct Follow<'a> {
+    context: &'a Context,
+    order: &'a OrderId,
+    query: &'a LogFollowQuery,
+    /// The last line that was told.
+    after: Option<Mark>,
+    /// Whether everything that the log held was told when it was last read.
+    told: bool,
+    /// Whether to go on after exactly that line: otherwise it is not there any more.
+    exact: bool,
+}
+
+/// How a reading ended.
+enum Read {
+    /// The log ended.
+    Ended,
+    /// Nothing came for long.
+    Quiet,
+    /// The line to go on after is not there.
+    Missed,
+    /// It broke off, or could not be opened.
+    Broken(ClusterError),
+}
+
+impl Follow<'_> {
+    async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
+        let (context, order) = (self.context, self.order);
+        let (mut pause, mut settled) = (BACKOFF.0, false);
+        loop {
+            let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
+                // The cluster is not seen as it is.
+                listener.during(sleep(pause)).await?;
+                continue;
+            };
+            let source = match &found.place {
+                Place::Here(source) => source,
+                Place::Gone(FollowEnd::PodReplaced)
+                    if found.present.is_none() && !std::mem::replace(&mut settled, true) =>
+                {
+                    self.changed(&found, SETTLED_WITHIN, listener).await?;
+                    continue;
+                }
+                Place::Gone(end) => {
+                    if !self.told {
+                        listener.gap().await?;
+                    }
+                    return Ok(*end);
+                }
+            };
+            let after = self.after;
+            let within = match self.read(source, listener).await? {
+                Read::Quiet => continue,
+                Read::Ended if source.previous => return Ok(FollowEnd::ContainerRestarted),
+                // Nothing more comes before the next run.
+                Read::Ended if !source.live => Duration::MAX,
+                Read::Missed => {
+                    self.exact = self.changed(&found, WATCH_BEHIND, listener).await?;
+                    continue;
+                }
+                Read::Ended => pause,
+                Read::Broken(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a log breaks off");
+                    pause
+                }
+            };
+            pause = if after == self.after { (pause * 2).min(BACKOFF.1) } else { BACKOFF.0 };
+            self.changed(&found, within, listener).await?;
+        }
+    }
+
+    async fn changed(&self, found: &Found, within: Duration, listener: &mut impl Listener) -> Result<bool, FollowEnd> {
+        listener.during(changed(self.context, self.order, found, within)).await
+    }
+
+    async fn read(&mut self, source: &LogSource, listener: &mut impl Listener) -> Result<Read, FollowEnd> {
+        let mut seek = self.after.map_or(Seek::Found, Seek::After);
+        if !self.exact {
+            seek = seek.without_the_line();
+        }
+        let opened = listener.during(self.context.cluster.log_lines(source, seek.range(), source.live)).await?;
+        let mut lines = match opened {
+            Ok(lines) => lines,
+            Err(error) => return Ok(Read::Broken(error)),
+        };
+        loop {
+            if !seek.is_open() {
+                self.told = false;
+            }
+            let limit = if seek.is_open() { FOUND_WITHIN } else { QUIET };
+            let line = match listener.during(timeout(limit, lines.next())).await? {
+                Ok(Ok(line)) => line,
+                Ok(Err(error)) => return Ok(Read::Broken(ClusterError::broken("follow log", error))),
+                Err(_) => return Ok(if seek.is_open() { Read::Missed } else { Read::Quiet }),
+            };
+            let Some(mark) = line else { break };
+            match seek.take(mark) {
+                Taken::Skip => {}
+                Taken::Give => self.tell(mark, lines.text(), listener).await?,
+                Taken::Missed => return Ok(Read::Missed),
+            }
+        }
+        if seek.is_open() {
+            return Ok(Read::Missed);
+        }
+        match lines.rest() {
+            // More of it may come.
+            Some(_) if source.live => {}
+            Some(mark) => {
+                if seek.take(mark) == Taken::Give {
+                    self.tell(mark, lines.text(), listener).await?;
+                }
+                self.told = true;
+            }
+            None => self.told = true,
+        }
+        Ok(Read::Ended)
+    }
+
+    async fn tell(&mut self, mark: Mark, text: &[u8], listener: &mut impl Listener) -> Result<(), FollowEnd> {
+        if !std::mem::replace(&mut self.exact, true) {
+            listener.gap().await?;
+        }
+        listener.line(mark, text).await?;
+        self.after = Some(mark);
+        Ok(())
+    }
+}

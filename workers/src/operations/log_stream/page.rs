@@ -1,0 +1,105 @@
+//! `log-page`: a part of a log, of bounded size. Costs one request, unless the container restarts meanwhile.
+
+use std::time::Duration;
+
+use common::log::{Begins, FollowEnd, PAGE_BYTES, PageHead, write_line, write_page};
+use common::name::OrderId;
+use common::read::LogPageQuery;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::{Operation, OperationError, RetryCause};
+use super::place::{Found, Place, changed, find, no_log};
+use super::seek::{Seek, Taken};
+use crate::cluster::{ClusterError, LogSource};
+use crate::context::Context;
+
+/// The longest that a page is read: shorter than anybody waits for it.
+const READ_WITHIN: Duration = Duration::from_secs(7);
+/// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
+const WATCH_BEHIND: Duration = Duration::from_secs(2);
+/// How often a page is read at most.
+const ATTEMPTS: usize = 4;
+
+/// What was read.
+enum Read {
+    Lines {
+        lines: Vec<u8>,
+        at_end: bool,
+    },
+    /// The line to begin with is not there.
+    Missed,
+    /// There is no such log.
+    NoLog,
+}
+
+impl Operation for LogPageQuery {
+    type About = OrderId;
+    type Output = Vec<u8>;
+
+    async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
+        let deadline = Instant::now() + READ_WITHIN;
+        let (mut seek, mut begins) = (Seek::start(self.from), Begins::There);
+        for _ in 0..ATTEMPTS {
+            let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
+            let page = |begins, lines: &[u8], at_end| {
+                let Found { container, run, present, place } = found.clone();
+                let over = match place {
+                    Place::Here(source) => source.previous.then_some(FollowEnd::ContainerRestarted),
+                    Place::Gone(end) => Some(end),
+                };
+                write_page(&PageHead { container, run, present, over, begins, at_end }, lines)
+            };
+            let Place::Here(source) = &found.place else { return Ok(page(Begins::Nowhere, &[], true)) };
+            let read = read(context, source, seek, deadline).await?;
+            let within = match &read {
+                Read::Lines { .. } => Duration::ZERO,
+                Read::Missed | Read::NoLog => WATCH_BEHIND,
+            };
+            if changed(context, order, &found, within).await {
+                continue;
+            }
+            match read {
+                Read::Lines { lines, at_end } => return Ok(page(begins, &lines, at_end)),
+                Read::Missed => (seek, begins) = (seek.without_the_line(), Begins::Later),
+                Read::NoLog if self.run.is_some() => return Ok(page(Begins::Nowhere, &[], true)),
+                Read::NoLog => return Err(no_log()),
+            }
+        }
+        Err(OperationError::Retry(RetryCause::Contended))
+    }
+}
+
+async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
+    let mut lines = match context.cluster.log_lines(source, seek.range(), false).await {
+        Ok(lines) => lines,
+        Err(error) if matches!(error.answer(), Some((400 | 404, _))) => return Ok(Read::NoLog),
+        Err(error) => return Err(error),
+    };
+    let mut page = Vec::new();
+    let part = |lines: Vec<u8>| Read::Lines { lines, at_end: false };
+    loop {
+        let line = match timeout_at(deadline, lines.next()).await {
+            Ok(Ok(line)) => line,
+            // What came until then is true all the same.
+            Ok(Err(_)) | Err(_) if !page.is_empty() => return Ok(part(page)),
+            Ok(Err(error)) => return Err(ClusterError::broken("read log", error)),
+            Err(_) => return Err(ClusterError::timeout("read log", READ_WITHIN)),
+        };
+        let Some(mark) = line else { break };
+        match seek.take(mark) {
+            Taken::Skip => {}
+            Taken::Give => write_line(&mut page, mark, lines.text()),
+            Taken::Missed => return Ok(Read::Missed),
+        }
+        if page.len() >= PAGE_BYTES {
+            return Ok(part(page));
+        }
+    }
+    if !source.live
+        && let Some(mark) = lines.rest()
+        && seek.take(mark) == Taken::Give
+    {
+        write_line(&mut page, mark, lines.text());
+    }
+    Ok(if seek.is_open() { Read::Missed } else { Read::Lines { lines: page, at_end: true } })
+}

@@ -1,0 +1,111 @@
+//! Where the log of a run is: the container's present log, the one before, or nowhere any more.
+
+use std::time::Duration;
+
+use common::failure::{Failure, Reason};
+use common::log::{FollowEnd, RunId};
+use common::name::{ContainerName, OrderId};
+use tokio::time::timeout;
+
+use super::super::log::{container, no_pod, unavailable, why_no_log};
+use super::super::{OperationError, pod_of};
+use crate::cluster::{ContainerSeen, LogSource, PodSeen};
+use crate::context::Context;
+use crate::kubernetes::namespace_of;
+
+/// A run of a container of the order's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The container.
+    pub(super) container: ContainerName,
+    /// The run that was asked for, or the present one.
+    pub(super) run: RunId,
+    /// The container's present run.
+    pub(super) present: Option<RunId>,
+    /// Where its log is.
+    pub(super) place: Place,
+}
+
+/// Where a log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Here.
+    Here(LogSource),
+    /// Nowhere, and what has become of the run.
+    Gone(FollowEnd),
+}
+
+/// Looks for a run: of the named container, or of the only one; this run, or the present one.
+pub(super) fn find(
+    context: &Context,
+    order: &OrderId,
+    named: Option<&ContainerName>,
+    run: Option<&RunId>,
+) -> Result<Found, OperationError> {
+    let namespace = namespace_of(order);
+    let pod = pod_of(context, order)?;
+    let name = match (named, &pod) {
+        (Some(name), _) => name.clone(),
+        (None, Some(pod)) => container(pod, None)?.name.parse().map_err(|_| no_pod(context, &namespace))?,
+        (None, None) => return Err(no_pod(context, &namespace)),
+    };
+    let of = |pod: &PodSeen| pod.containers.iter().find(|container| container.name == name.as_str()).cloned();
+    let present = pod.as_ref().and_then(|pod| present(pod, &of(pod)?));
+    let source = |pod: &PodSeen, previous, live| {
+        let (namespace, container) = (namespace.clone(), name.to_string());
+        Place::Here(LogSource { namespace, pod: pod.name.clone(), container, previous, live })
+    };
+    let Some(run) = run else {
+        let pod = pod.ok_or_else(|| no_pod(context, &namespace))?;
+        let container = container(&pod, Some(&name))?;
+        let none = || unavailable(&why_no_log(container, false));
+        let (run, live) = (present.clone().ok_or_else(none)?, container.run.as_ref().is_some_and(|run| run.live));
+        let place = source(&pod, false, live);
+        return Ok(Found { container: name, run, present, place });
+    };
+    let place = context.mirrors.pods.of(&namespace).iter().find_map(|pod| {
+        let container = of(pod).filter(|_| pod.order.as_ref() == Some(order))?;
+        let is = |id: &str| RunId::of(&pod.uid, id).as_ref() == Some(run);
+        match &container.run {
+            Some(shown) if is(&shown.id) => Some(source(pod, false, shown.live)),
+            _ => container.previous_run.as_deref().is_some_and(is).then(|| source(pod, true, false)),
+        }
+    });
+    let place = place.unwrap_or_else(|| {
+        let same_pod = pod.as_ref().is_some_and(|pod| run.is_of_pod(&pod.uid));
+        let replaced = context.mirrors.deployments.of(&namespace).iter().any(|deployment| deployment.wanted > 0);
+        Place::Gone(match (same_pod, pod.is_some() || replaced) {
+            (true, _) => FollowEnd::ContainerRestarted,
+            (false, true) => FollowEnd::PodReplaced,
+            (false, false) => FollowEnd::PodStopped,
+        })
+    });
+    Ok(Found { container: name, run: run.clone(), present, place })
+}
+
+fn present(pod: &PodSeen, container: &ContainerSeen) -> Option<RunId> {
+    RunId::of(&pod.uid, &container.run.as_ref()?.id)
+}
+
+/// Waits for at most so long until what was found is not so any more, and says whether it is.
+pub(super) async fn changed(context: &Context, order: &OrderId, found: &Found, within: Duration) -> bool {
+    let mirrors = &context.mirrors;
+    let (mut pods, mut deployments) = (mirrors.pods.changes(), mirrors.deployments.changes());
+    let differs = || find(context, order, Some(&found.container), Some(&found.run)).is_ok_and(|now| now != *found);
+    let change = async {
+        while !differs() {
+            // The mirrors live as long as the context.
+            tokio::select! {
+                _ = pods.changed() => {}
+                _ = deployments.changed() => {}
+            }
+        }
+    };
+    timeout(within, change).await.is_ok()
+}
+
+/// What is said of a run whose log cannot be read at all.
+pub(super) fn no_log() -> OperationError {
+    let message = "the container has no log to show at the moment; try again";
+    OperationError::Refused(Failure::new(Reason::LogUnavailable, message))
+}

@@ -1,0 +1,158 @@
+//! Finds the line where reading begins. Only the exact line shows that nothing is missing: times are no order, and what
+//! was rotated away is gone.
+
+use common::log::Mark;
+use common::read::LogStart;
+
+use crate::cluster::LogRange;
+
+/// How far the times of neighbouring lines may be out of order.
+const DISORDER_SECONDS: i64 = 2;
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// What is still to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seek {
+    /// Nothing: every line is taken.
+    Found,
+    /// The last lines, which the apiserver counts.
+    Tail(u32),
+    /// The first line of this time or younger, in nanoseconds.
+    Since(i64),
+    /// This line.
+    At(Mark),
+    /// The line after this one.
+    After(Mark),
+}
+
+/// What is done with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It comes before.
+    Skip,
+    /// It is wanted.
+    Give,
+    /// It is clearly younger than the line that is looked for, which is not there any more.
+    Missed,
+}
+
+impl Seek {
+    /// Looks for the beginning of a page.
+    pub(super) fn start(start: LogStart) -> Self {
+        match start {
+            LogStart::Beginning => Self::Found,
+            LogStart::Tail(count) => Self::Tail(count),
+            LogStart::Since(second) => Self::Since(second.saturating_mul(SECOND_NS)),
+            LogStart::At(mark) => Self::At(mark),
+            LogStart::After(mark) => Self::After(mark),
+        }
+    }
+
+    /// What to look for where the exact line is not there any more.
+    pub(super) fn without_the_line(self) -> Self {
+        match self {
+            Self::At(mark) => Self::Since(mark.time_ns),
+            Self::After(mark) => Self::Since(mark.time_ns.saturating_add(1)),
+            Self::Found | Self::Tail(_) | Self::Since(_) => self,
+        }
+    }
+
+    /// Which lines to ask for: some before the one that is wanted, as they may be out of order.
+    pub(super) fn range(self) -> LogRange {
+        let since = |time_ns: i64| LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS);
+        match self {
+            Self::Found => LogRange::All,
+            Self::Tail(count) => LogRange::Tail(count),
+            Self::Since(time_ns) => since(time_ns),
+            Self::At(mark) | Self::After(mark) => since(mark.time_ns),
+        }
+    }
+
+    /// Whether an exact line is looked for and was not found yet.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::At(_) | Self::After(_))
+    }
+
+    /// Looks at the next line.
+    pub(super) fn take(&mut self, line: Mark) -> Taken {
+        let taken = match *self {
+            Self::Found | Self::Tail(_) => Taken::Give,
+            Self::Since(time_ns) if line.time_ns >= time_ns => Taken::Give,
+            Self::At(mark) if mark == line => Taken::Give,
+            Self::After(mark) if mark == line => {
+                *self = Self::Found;
+                return Taken::Skip;
+            }
+            Self::At(mark) | Self::After(mark)
+                if line.time_ns > mark.time_ns.saturating_add(DISORDER_SECONDS * SECOND_NS) =>
+            {
+                return Taken::Missed;
+            }
+            Self::Since(_) | Self::At(_) | Self::After(_) => Taken::Skip,
+        };
+        if taken == Taken::Give {
+            *self = Self::Found;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(time_ns: i64, nth: u32) -> Mark {
+        Mark { time_ns, nth }
+    }
+
+    /// The numbers of the lines that are given; none = missed.
+    fn given(mut seek: Seek, lines: &[Mark]) -> Option<Vec<usize>> {
+        let mut found = Vec::new();
+        for (number, line) in lines.iter().enumerate() {
+            match seek.take(*line) {
+                Taken::Skip => {}
+                Taken::Give => found.push(number),
+                Taken::Missed => return None,
+            }
+        }
+        (!seek.is_open()).then_some(found)
+    }
+
+    #[test]
+    fn reading_goes_on_after_the_exact_line_in_the_order_of_the_log() {
+        // Two lines of one time, and one that is older than the line before it.
+        let lines = [mark(10, 0), mark(20, 0), mark(20, 1), mark(15, 0), mark(30, 0)];
+        let late = [mark(10, 0), mark(10 + 2 * SECOND_NS, 0), mark(11 + 2 * SECOND_NS, 0)];
+        for (case, seek, lines, expected) in [
+            ("all", Seek::Found, &lines[..], Some(vec![0, 1, 2, 3, 4])),
+            ("after the first of two", Seek::After(mark(20, 0)), &lines, Some(vec![2, 3, 4])),
+            ("after the second of two", Seek::After(mark(20, 1)), &lines, Some(vec![3, 4])),
+            ("after one that is out of order", Seek::After(mark(15, 0)), &lines, Some(vec![4])),
+            ("after the last", Seek::After(mark(30, 0)), &lines, Some(vec![])),
+            ("at a line", Seek::At(mark(20, 1)), &lines, Some(vec![2, 3, 4])),
+            ("a line that was never there", Seek::After(mark(20, 2)), &lines, None),
+            ("since a time", Seek::Since(16), &lines, Some(vec![1, 2, 3, 4])),
+            ("since a time to come", Seek::Since(31), &lines, Some(vec![])),
+            ("rotated away", Seek::After(mark(5, 0)).without_the_line(), &lines, Some(vec![0, 1, 2, 3, 4])),
+            ("only younger ones", Seek::After(mark(20, 7)).without_the_line(), &lines, Some(vec![4])),
+            ("a line that is late by what is allowed", Seek::After(mark(10, 0)), &late, Some(vec![1, 2])),
+        ] {
+            assert_eq!(given(seek, lines), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_much_younger_line_shows_that_the_one_looked_for_is_gone() {
+        let mut seek = Seek::After(mark(10, 0));
+        assert_eq!(seek.take(mark(10 + 2 * SECOND_NS, 0)), Taken::Skip);
+        assert_eq!(seek.take(mark(11 + 2 * SECOND_NS, 0)), Taken::Missed);
+        assert_eq!(Seek::After(mark(i64::MAX, 0)).take(mark(i64::MAX, 1)), Taken::Skip);
+    }
+
+    #[test]
+    fn some_lines_before_are_asked_for() {
+        assert_eq!(Seek::After(mark(10 * SECOND_NS + 5, 0)).range(), LogRange::Since(8));
+        assert_eq!(Seek::After(mark(-1, 0)).range(), LogRange::Since(-3));
+        assert_eq!(Seek::start(LogStart::Since(i64::MAX)).range(), LogRange::Since(i64::MAX / SECOND_NS - 2));
+    }
+}
