@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::cluster::fence::Fences;
 use crate::cluster::{Cluster, Mirrors};
-use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_SEQUENCE, Kind, LABEL_ORDER};
+use crate::kubernetes::{ANNOTATION_JOB, ANNOTATION_REVISION, ANNOTATION_SEQUENCE, Kind, LABEL_ORDER};
 use crate::manifests::references;
 use crate::settings::{IngressSettings, PodSettings};
 
@@ -108,6 +108,14 @@ fn about(deploy: &Job, sequence: u64, verb: Verb) -> Job {
     Job { id: JobId::new(), sequence: sequence.try_into().unwrap(), change, ..deploy.clone() }
 }
 
+/// A job that goes back to an earlier deploy: its revision, and its pod.
+fn cancel_to(deploy: &Job, sequence: u64) -> Job {
+    let mut job = about(deploy, sequence, Verb::Cancel);
+    let Change::Cancel(target) = &mut job.change else { panic!("{:?}", job.change.verb()) };
+    target.pod_job = Some(deploy.id);
+    job
+}
+
 fn bound(domains: &[&str]) -> Exposure {
     let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
     Exposure::Bound(Ingress { container_port: 81.try_into().unwrap(), tls: Tls::Region, domains })
@@ -167,10 +175,10 @@ fn assert_is(server: &Apiserver, job: &Job, case: &str) {
         let hosts: Vec<_> = rules.as_array().unwrap().iter().map(|rule| rule["host"].as_str().unwrap()).collect();
         assert_eq!(hosts, ingress.domains.iter().map(common::ingress::Domain::as_str).collect::<Vec<_>>(), "{case}");
     }
-    // A job that leaves the pod alone leaves its Deployment as it was written.
-    if job.change.verb() != Verb::Expose {
-        assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
-    }
+    assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
+    let template = &deployment["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(template[ANNOTATION_JOB], target.pod_job.unwrap_or(job.id).to_string(), "{case}");
+    assert_eq!(template[ANNOTATION_REVISION], target.revision.to_string(), "{case}");
     let expected: BTreeSet<String> =
         references(deployment).into_iter().map(|(kind, name)| format!("{}/{name}", kind.path(NAMESPACE))).collect();
     let is = |path: &&String, kind: Kind| path.starts_with(&kind.path(NAMESPACE));
@@ -178,9 +186,7 @@ fn assert_is(server: &Apiserver, job: &Job, case: &str) {
     assert_eq!(contents.cloned().collect::<BTreeSet<_>>(), expected, "{case}");
     assert_eq!(expected.len(), 3, "{case}");
     let policy = &objects[&format!("{}/pod", Kind::NetworkPolicy.path(NAMESPACE))];
-    if job.change.verb() == Verb::Deploy {
-        assert_eq!(policy["metadata"]["annotations"][ANNOTATION_SEQUENCE], job.sequence.to_string(), "{case}");
-    }
+    assert_eq!(policy["metadata"]["annotations"][ANNOTATION_SEQUENCE], job.sequence.to_string(), "{case}");
     let replicas = i32::from(job.change.verb() != Verb::Stop);
     assert_eq!(deployment["spec"]["replicas"], replicas, "{case}");
     for kind in [Kind::ServiceAccount, Kind::ResourceQuota, Kind::PersistentVolumeClaim] {
@@ -201,7 +207,8 @@ async fn after(jobs: &[&Job]) -> Arc<Apiserver> {
 /// How many requests a job makes, on an apiserver on which these jobs were done.
 async fn requests(before: &[&Job], job: &Job) -> usize {
     let (server, line) = (after(before).await, Arc::default());
-    assert_eq!(deliver(&context(&server, &line, &[job]), job).await, "succeeded");
+    let all: Vec<&Job> = before.iter().chain([&job]).copied().collect();
+    assert_eq!(deliver(&context(&server, &line, &all), job).await, "succeeded");
     assert_is(&server, job, "undisturbed");
     line.requests()
 }
@@ -233,8 +240,10 @@ async fn an_operation_costs_what_its_file_says() {
     assert_eq!(requests(&[], &first).await, 2 + 1 + 4 + 3 + 1 + 1);
     // Fence read and moved, 6 reads, policy, 3 contents and Deployment written, fence read, 3 contents removed.
     assert_eq!(requests(&[&first], &second).await, 2 + 6 + 5 + 1 + 3);
-    // Fence read and moved, 6 reads, Service and Ingress read and written, fence read.
-    assert_eq!(requests(&[&first], &about(&first, 2, Verb::Expose)).await, 2 + 6 + 4 + 1);
+    // Fence read and moved, 6 reads, Deployment and policy written, Service and Ingress read and written, fence read.
+    assert_eq!(requests(&[&first], &about(&first, 2, Verb::Expose)).await, 2 + 6 + 2 + 4 + 1);
+    // Fence read and moved, 6 reads, Deployment and policy written, fence read.
+    assert_eq!(requests(&[&first], &cancel_to(&first, 2)).await, 2 + 6 + 2 + 1);
     // Fence read and moved, namespace read and deleted, fence read, namespace read.
     assert_eq!(requests(&[&first], &delete(2)).await, 2 + 2 + 1 + 1);
 }
@@ -360,6 +369,114 @@ async fn a_job_that_slept_or_crashed_never_undoes_newer_ones_and_leaves_nothing_
     interrupt(&[&first], &about(&first, 2, Verb::Stop), &[&deploy(3)]).await;
     interrupt(&[&first], &about(&first, 2, Verb::Restart), &[&about(&first, 3, Verb::Stop)]).await;
     interrupt(&[&first], &about(&first, 2, Verb::Stop), &[&delete(3)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_slept_or_crashed_never_undoes_a_cancel_nor_takes_away_what_it_went_back_to() {
+    let (first, second) = (deploy(1), deploy(2));
+    interrupt(&[&first], &second, &[&cancel_to(&first, 3)]).await;
+    interrupt(&[&first], &second, &[&cancel_to(&first, 3), &deploy(4)]).await;
+    interrupt(&[&first], &second, &[&about(&second, 3, Verb::Stop), &cancel_to(&first, 4)]).await;
+    interrupt(&[&first], &second, &[&deploy(3), &cancel_to(&first, 4)]).await;
+    interrupt(&[&first], &second, &[&deploy(3), &cancel_to(&second, 4)]).await;
+    interrupt(&[&first], &second, &[&about(&second, 3, Verb::Expose)]).await;
+    interrupt(&[&first, &second], &deploy(3), &[&cancel_to(&first, 4)]).await;
+    interrupt(&[&first, &second], &cancel_to(&first, 3), &[&deploy(4)]).await;
+    interrupt(&[&first, &second], &cancel_to(&first, 3), &[&cancel_to(&second, 4)]).await;
+    interrupt(&[&first], &about(&first, 2, Verb::Stop), &[&cancel_to(&first, 3)]).await;
+    interrupt(&[&first], &about(&first, 2, Verb::Restart), &[&cancel_to(&first, 3)]).await;
+}
+
+/// Holds a job before each of its requests, and a newer one before each of its own; the older is let go to its end, then the
+/// newer.
+async fn cross(before: &[&Job], older: &Job, newer: &Job) {
+    let all: Vec<&Job> = before.iter().chain([&older, &newer]).copied().collect();
+    let begin = after(before).await;
+    for at in 1..=requests(before, older).await {
+        for at_newer in 1.. {
+            let case = format!(
+                "{:?} before request {at}, {:?} before request {at_newer}",
+                older.change.verb(),
+                newer.change.verb()
+            );
+            let server = begin.copy();
+            let (line, line_of_newer) = (Line::with(at, Fault::Held), Line::with(at_newer, Fault::Held));
+            let asleep = context(&server, &line, &all);
+            let mut work = Box::pin(run_job(&asleep, older, slot()));
+            tokio::select! {
+                done = &mut work => panic!("{case}: {done:?}"),
+                () = line.held() => {}
+            }
+            let also_asleep = context(&server, &line_of_newer, &all);
+            let mut work_of_newer = Box::pin(run_job(&also_asleep, newer, slot()));
+            let ended = tokio::select! {
+                done = &mut work_of_newer => Some(done),
+                () = line_of_newer.held() => None,
+            };
+            line.let_go();
+            let _ = tokio::time::timeout(Duration::from_hours(1), work).await.unwrap();
+            line_of_newer.let_go();
+            let is_last = ended.is_some();
+            let end = match ended {
+                Some(end) => end,
+                None => work_of_newer.await,
+            };
+            if !matches!(end, Ok(())) {
+                let calm = context(&server, &Arc::default(), &all);
+                assert_eq!(deliver(&calm, newer).await, "succeeded", "{case}: {end:?}");
+            }
+            // Where the newer one began after all that the older did, that one is redelivered until it sees so.
+            let calm = context(&server, &Arc::default(), &all);
+            assert_eq!(deliver(&calm, older).await, "superseded", "{case}");
+            assert_is(&server, newer, &case);
+            if is_last {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_jobs_at_once_end_as_the_newer_one_says() {
+    let (first, second) = (deploy(1), deploy(2));
+    cross(&[&first], &second, &deploy(3)).await;
+    cross(&[&first], &second, &cancel_to(&first, 3)).await;
+    cross(&[&first], &second, &about(&second, 3, Verb::Stop)).await;
+    cross(&[&first], &second, &about(&second, 3, Verb::Expose)).await;
+    cross(&[&first, &second], &cancel_to(&first, 3), &cancel_to(&second, 4)).await;
+    cross(&[&first, &second], &cancel_to(&first, 3), &deploy(4)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_refused_leaves_what_a_newer_one_of_its_revision_has_applied() {
+    let (first, second) = (deploy(1), deploy(2));
+    let stop = about(&second, 3, Verb::Stop);
+    let begin = after(&[&first]).await;
+    // The second's Deployment is refused; the fence and the Deployment are read; it sleeps before it removes its contents.
+    let deployment = 2 + 5 + 3 + 1;
+    for at in 1..=3 {
+        let server = begin.copy();
+        let line = Line::with_all([(deployment, Fault::Refused), (deployment + 2 + at, Fault::Held)]);
+        let all = [&first, &second, &stop];
+        let asleep = context(&server, &line, &all);
+        let mut work = Box::pin(run_job(&asleep, &second, slot()));
+        tokio::select! {
+            done = &mut work => panic!("{done:?}"),
+            () = line.held() => {}
+        }
+        let line_of_stop = Line::with(deployment, Fault::Held);
+        let stopping = context(&server, &line_of_stop, &all);
+        let mut stopped = Box::pin(run_job(&stopping, &stop, slot()));
+        tokio::select! {
+            done = &mut stopped => panic!("{done:?}"),
+            () = line_of_stop.held() => {}
+        }
+        line.let_go();
+        assert!(matches!(work.await, Err(OperationError::Refused(_))));
+        line_of_stop.let_go();
+        stopped.await.unwrap();
+        assert_is(&server, &stop, "stopped");
+    }
 }
 
 #[tokio::test(start_paused = true)]
