@@ -12,6 +12,8 @@ use crate::kubernetes::{ANNOTATION_JOB, LABEL_ORDER};
 pub struct DeploymentSeen {
     /// The job that last wrote it.
     pub job: Option<JobId>,
+    /// How many pods it is to have.
+    pub wanted: i64,
     /// Whether the Deployment controller has seen what was last written.
     pub observed: bool,
     /// How many pods it has, those that are ending aside.
@@ -50,6 +52,7 @@ impl Seen for DeploymentSeen {
         let message = condition("ReplicaFailure").and_then(|condition| condition.get("message"));
         Self {
             job: metadata.annotations.unwrap_or_default().get(ANNOTATION_JOB).and_then(|job| job.parse().ok()),
+            wanted,
             observed,
             pods: number("replicas"),
             replica_failure: says("ReplicaFailure", "status", "True")

@@ -15,7 +15,7 @@ impl Operation for LogQuery {
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let namespace = namespace_of(order);
-        let Some(pod) = pod_of(context, order)? else {
+        let Some(pod) = pod_of(&context.mirrors, order)? else {
             if context.mirrors.deployments.of(&namespace).is_empty() {
                 return Err(not_deployed());
             }
