@@ -2,8 +2,8 @@
 //! what is done is the same, so that no job can undo what a newer one was asked for.
 //!
 //! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
-//! read and moved, one read each for the namespace, the lasting objects, the Deployment and the policy, one write for each object
-//! that changes and for the Deployment and the policy in any case, fence read, one delete for each config map and Secret of the
+//! read and moved, one read each for the namespace, the lasting objects, the Deployment and the policy, one write for the
+//! Deployment, the policy and each other object that changes, fence read, one delete for each config map and Secret of the
 //! revision before.
 
 use common::failure::{Failure, Reason};

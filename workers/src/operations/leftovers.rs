@@ -1,9 +1,9 @@
 //! What a Deployment's predecessors used and it does not: config maps and Secrets of older revisions. Workers may not list
 //! Secrets, so each Deployment carries a note of what it uses, and of what it replaces.
 //!
-//! Every job's apply changes the version of what it applies, and what is removed is removed in the version that was noted: what
-//! a newer job of the same revision has applied since stays. What an older one applied so late, too: it lies unused until the
-//! order is deleted.
+//! Every job's apply changes the version of what it applies, and what is removed is removed in the version that was noted:
+//! what a newer job of the same revision has applied since stays. So does what an older one of it applied after the note was
+//! written: it lies unused until the order is deleted.
 
 use std::collections::BTreeSet;
 

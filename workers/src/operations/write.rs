@@ -1,4 +1,5 @@
-//! Writes the objects of a revision: only what is not yet as it should be, and never over what a newer job wrote.
+//! Writes the objects of a revision: what is not yet as it should be, what must be the newest job's own, and nothing over what a
+//! newer job wrote.
 
 use common::name::Sequence;
 use futures::future::{join_all, try_join_all};
@@ -196,8 +197,8 @@ enum Standing {
     Different,
 }
 
-/// Compares an object with what it should be. What differs from revision to revision must be this job's own, too: an older job
-/// that slept since it read the object would write over it, and cannot once its version has changed.
+/// Compares an object with what it should be. What differs from revision to revision must be this job's own, too: an older
+/// job that slept since it read the object would write over it, and cannot once its version has changed.
 fn standing(found: &Object, by: &Identity, manifest: &Manifest) -> Result<Standing, OperationError> {
     if found.is_terminating() {
         return Err(OperationError::Retry(RetryCause::NamespaceTerminating));
