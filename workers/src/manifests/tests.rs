@@ -208,6 +208,10 @@ fn a_deployment_refers_to_exactly_what_its_revision_wrote() {
     let manifests = build(pod("none", &[container("web", &web), container("side", &json!({}))]));
     let written = manifests.contents.iter().map(|manifest| (manifest.kind, manifest.name.clone())).collect();
     assert_eq!(references(&manifests.deployment.body), written);
+    for (revision, expected) in [(2, true), (1, false), (22, false)] {
+        let is_of = |manifest: &Manifest| is_of(&manifest.name, revision.try_into().unwrap());
+        assert!(manifests.contents.iter().all(|manifest| is_of(manifest) == expected), "revision {revision}");
+    }
 }
 
 #[test]

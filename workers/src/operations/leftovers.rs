@@ -137,3 +137,44 @@ fn noted(deployment: &Object, note: &str) -> Vec<Content> {
     };
     words.filter_map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A Deployment whose pod uses these config maps, with these annotations.
+    fn deployment(uses: &[&str], annotations: &[(&str, &str)]) -> Object {
+        let volumes: Vec<_> = uses.iter().map(|name| json!({ "configMap": { "name": name } })).collect();
+        let annotations: serde_json::Map<_, _> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        Object(json!({ "metadata": { "annotations": annotations },
+            "spec": { "template": { "spec": { "volumes": volumes } } } }))
+    }
+
+    #[test]
+    fn a_deployment_notes_what_it_uses_and_what_it_and_its_predecessors_replaced() {
+        let before = [
+            ("first", None, "a@3", [Some("a@3"), None, None]),
+            ("written again", Some((&["a"][..], "a@3", "b@2", "c@1")), "a@3", [Some("a@3"), None, Some("b@2 c@1")]),
+            ("another", Some((&["b"][..], "b@2", "", "")), "a@3", [Some("a@3"), Some("b@2"), None]),
+            ("by an older worker", Some((&["b"][..], "", "c", "")), "a@3", [Some("a@3"), Some("b"), Some("c")]),
+            ("back again", Some((&["b"][..], "b@2", "a@1", "c@1")), "a@3", [Some("a@3"), Some("b@2"), Some("c@1")]),
+        ];
+        let spelled =
+            |note: &str| note.split_whitespace().map(|word| format!("ConfigMap/{word}")).collect::<Vec<_>>().join(" ");
+        for (case, before, uses, expected) in before {
+            let before = before.map(|(pod, uses, replaced, earlier)| {
+                let notes = [(ANNOTATION_USES, uses), (ANNOTATION_REPLACED, replaced), (ANNOTATION_EARLIER, earlier)];
+                let notes = notes.map(|(key, note)| (key, spelled(note)));
+                deployment(pod, &notes.each_ref().map(|(key, note)| (*key, note.as_str())))
+            });
+            let uses = noted(&deployment(&[], &[(ANNOTATION_USES, &spelled(uses))]), ANNOTATION_USES);
+            let body = deployment(&["a"], &[]).0;
+            let manifest = Manifest { body, kind: Kind::Deployment, name: "d".to_owned(), content: String::new() };
+            let written = Object(noting(before.as_ref(), &manifest, &uses).body);
+            let notes = [ANNOTATION_USES, ANNOTATION_REPLACED, ANNOTATION_EARLIER].map(|key| written.annotation(key));
+            assert_eq!(notes.map(|note| note.map(str::to_owned)), expected.map(|note| note.map(spelled)), "{case}");
+        }
+    }
+}
