@@ -25,7 +25,7 @@ use common::read::{Query, Read};
 
 use crate::cluster::classify::Disposition;
 use crate::cluster::fence::FenceError;
-use crate::cluster::{ClusterError, PodSeen};
+use crate::cluster::{ClusterError, Mirrors, PodSeen};
 use crate::context::Context;
 use crate::kubernetes::namespace_of;
 use crate::slot::Slot;
@@ -78,7 +78,7 @@ pub enum OperationError {
     /// It never will.
     #[error("refused: {}", .0.message)]
     Refused(Failure),
-    /// All is written, but the pod does not come up.
+    /// The Deployment is written and stands, but the pod does not come up, or what comes after it was refused.
     #[error("unready: {}", .0.message)]
     Unready(Failure),
     /// It may, later.
@@ -183,13 +183,16 @@ pub async fn run_read(context: &Context, read: &Read) -> Result<Vec<u8>, Operati
     }
 }
 
-/// The pod that stands for an order: one that stays before one that goes, the newest revision, the youngest.
-fn pod_of(context: &Context, order: &OrderId) -> Result<Option<Arc<PodSeen>>, OperationError> {
-    if !context.mirrors.pods.is_complete() {
+/// The pod that stands for an order: one that stays before one that goes, the newest revision, the youngest. One that ended
+/// stays for a long time where Kubernetes wants none: it stands for nothing then.
+fn pod_of(mirrors: &Mirrors, order: &OrderId) -> Result<Option<Arc<PodSeen>>, OperationError> {
+    if !mirrors.pods.is_complete() {
         return Err(OperationError::Retry(RetryCause::Blind));
     }
-    let pods = context.mirrors.pods.of(&namespace_of(order));
-    let ours = pods.into_iter().filter(|pod| pod.order.as_ref() == Some(order));
+    let namespace = namespace_of(order);
+    let stopped = mirrors.deployments.of(&namespace).iter().any(|deployment| deployment.wanted == 0);
+    let pods = mirrors.pods.of(&namespace);
+    let ours = pods.into_iter().filter(|pod| pod.order.as_ref() == Some(order) && !(stopped && pod.finished));
     Ok(ours.max_by_key(|pod| (!pod.terminating, !pod.finished, pod.revision, pod.created)))
 }
 

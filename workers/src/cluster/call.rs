@@ -265,11 +265,19 @@ impl Cluster {
         self.remove(kind, namespace, name, preconditions).await
     }
 
-    /// Removes an object, if it is still what was read; one that is not there is removed already.
-    pub async fn delete_read(&self, kind: Kind, namespace: &str, read: &Object) -> Result<(), ClusterError> {
-        let (uid, version) = (read.uid().to_owned(), read.resource_version().to_owned());
-        let preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
-        self.remove(kind, namespace, read.name(), Some(preconditions)).await
+    /// Removes an object, if it still has this version. One that was written since is left as it is: it is another's by now.
+    pub async fn delete_version(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        version: &str,
+    ) -> Result<(), ClusterError> {
+        let preconditions = Preconditions { uid: None, resource_version: Some(version.to_owned()) };
+        match self.remove(kind, namespace, name, Some(preconditions)).await {
+            Err(error) if error.disposition == Disposition::Changed => Ok(()),
+            removed => removed,
+        }
     }
 
     async fn remove(

@@ -12,6 +12,8 @@ use crate::kubernetes::{ANNOTATION_JOB, LABEL_ORDER};
 pub struct DeploymentSeen {
     /// The job that last wrote it.
     pub job: Option<JobId>,
+    /// How many pods it is to have; 0 = it is stopped.
+    pub wanted: i64,
     /// Whether the Deployment controller has seen what was last written.
     pub observed: bool,
     /// How many pods it has, those that are ending aside.
@@ -22,8 +24,6 @@ pub struct DeploymentSeen {
     pub deadline_exceeded: bool,
     /// Whether the rollout is complete: the one pod is of the newest template, and available.
     pub complete: bool,
-    /// How many pods it is to have: none = it is stopped.
-    pub wanted: i64,
 }
 
 impl Seen for DeploymentSeen {
@@ -52,6 +52,7 @@ impl Seen for DeploymentSeen {
         let message = condition("ReplicaFailure").and_then(|condition| condition.get("message"));
         Self {
             job: metadata.annotations.unwrap_or_default().get(ANNOTATION_JOB).and_then(|job| job.parse().ok()),
+            wanted,
             observed,
             pods: number("replicas"),
             replica_failure: says("ReplicaFailure", "status", "True")
@@ -60,7 +61,6 @@ impl Seen for DeploymentSeen {
             complete: observed
                 && says("Progressing", "reason", "NewReplicaSetAvailable")
                 && replicas.iter().all(|count| *count == wanted),
-            wanted,
         }
     }
 }

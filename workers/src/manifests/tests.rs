@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use common::ingress::Exposure;
+use common::ingress::{Exposure, Ingress, Tls};
 use common::job::Run;
 use common::name::JobId;
-use common::pod::Pod;
 use serde_json::{Value, json};
 
 use super::*;
@@ -47,17 +46,19 @@ fn identity() -> Identity {
     }
 }
 
-fn build(pod: Value) -> Manifests {
-    let pod: Pod = serde_json::from_value(pod).unwrap();
-    let deploy = Target {
+fn target(pod: Value) -> Target {
+    Target {
         revision: 2.try_into().unwrap(),
         until: common::job::Until::Created,
-        pod,
+        pod: serde_json::from_value(pod).unwrap(),
         run: Run::Running,
         pod_job: None,
         exposure: Exposure::Never,
-    };
-    Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
+    }
+}
+
+fn build(pod: Value) -> Manifests {
+    Manifests::build(&identity(), &target(pod), &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
 }
 
 fn container(name: &str, more: &Value) -> Value {
@@ -133,6 +134,26 @@ fn a_command_of_several_lines() {
 }
 
 #[test]
+fn domains_by_who_answers_for_their_certificate() {
+    let mut settings = pods();
+    settings.ingress.class = Some("nginx".to_owned());
+    settings.ingress.issuer = Some("letsencrypt".to_owned());
+    settings.ingress.tls_secret = Some("wildcard".to_owned());
+    let ports = json!({ "ports": [{ "container_port": 80, "protocol": "TCP", "host_port": null }] });
+    for (case, tls) in [("issued", Tls::Issued), ("region", Tls::Region), ("pod", Tls::Pod)] {
+        let domains = ["a.example.com", "b.example.com"].map(|domain| domain.parse().unwrap()).to_vec();
+        let ingress = Ingress { container_port: 80.try_into().unwrap(), tls, domains };
+        let exposed = Target { exposure: Exposure::Bound(ingress), ..target(pod("none", &[container("web", &ports)])) };
+        let manifests =
+            Manifests::build(&identity(), &exposed, &"ausrine".parse().unwrap(), &settings, &keys()).unwrap();
+        // The policy opens the port to whoever passes the requests on.
+        let bodies: Vec<_> =
+            [&manifests.policy].into_iter().chain(&manifests.exposure).map(|m| m.body.clone()).collect();
+        insta::assert_yaml_snapshot!(format!("domains_{case}"), bodies);
+    }
+}
+
+#[test]
 fn the_same_revision_always_gives_the_same_objects() {
     let wanted = pod("persistent", &[container("web", &json!({ "mount_path": "/data" }))]);
     let print = |manifests: &Manifests| {
@@ -146,18 +167,11 @@ fn the_same_revision_always_gives_the_same_objects() {
 
 #[test]
 fn the_content_of_a_lasting_object_does_not_depend_on_who_writes_it() {
-    let wanted: Pod = serde_json::from_value(pod("none", &[container("web", &json!({}))])).unwrap();
+    let wanted = pod("none", &[container("web", &json!({}))]);
     let build = |sequence: u64, revision: u64| {
         let by = Identity { sequence: sequence.try_into().unwrap(), ..identity() };
         let by = Identity { revision: revision.try_into().unwrap(), job: JobId::new(), ..by };
-        let deploy = Target {
-            revision: by.revision,
-            until: common::job::Until::Created,
-            pod: wanted.clone(),
-            run: Run::Running,
-            pod_job: None,
-            exposure: Exposure::Never,
-        };
+        let deploy = Target { revision: by.revision, ..target(wanted.clone()) };
         Manifests::build(&by, &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).unwrap()
     };
     let (first, second) = (build(1, 1), build(2, 2));
@@ -194,6 +208,10 @@ fn a_deployment_refers_to_exactly_what_its_revision_wrote() {
     let manifests = build(pod("none", &[container("web", &web), container("side", &json!({}))]));
     let written = manifests.contents.iter().map(|manifest| (manifest.kind, manifest.name.clone())).collect();
     assert_eq!(references(&manifests.deployment.body), written);
+    for (revision, expected) in [(2, true), (1, false), (22, false)] {
+        let is_of = |manifest: &Manifest| is_of(&manifest.name, revision.try_into().unwrap());
+        assert!(manifests.contents.iter().all(|manifest| is_of(manifest) == expected), "revision {revision}");
+    }
 }
 
 #[test]
@@ -201,14 +219,6 @@ fn a_value_sealed_to_another_region_is_an_error() {
     let other = KeyRing::from_hex(["02".repeat(32).as_str()]).unwrap();
     let value: String = other.public_key().seal(&"x".to_owned().into()).unwrap().into();
     let web = json!({ "environment": [{ "name": "A", "value": value }] });
-    let pod: Pod = serde_json::from_value(pod("none", &[container("web", &web)])).unwrap();
-    let deploy = Target {
-        revision: 2.try_into().unwrap(),
-        until: common::job::Until::Created,
-        pod,
-        run: Run::Running,
-        pod_job: None,
-        exposure: Exposure::Never,
-    };
+    let deploy = target(pod("none", &[container("web", &web)]));
     assert!(Manifests::build(&identity(), &deploy, &"ausrine".parse().unwrap(), &pods(), &keys()).is_err());
 }

@@ -2,20 +2,22 @@
 //! what is done is the same, so that no job can undo what a newer one was asked for.
 //!
 //! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
-//! read and moved, one read each for the namespace, the lasting objects and the Deployment, one write for each object that
-//! changes, fence read, one delete for each config map and Secret of the revision before.
+//! read and moved, one read each for the namespace, the lasting objects, the Deployment and the policy, one write for the
+//! Deployment, the policy and each other object that changes, fence read, one delete for each config map and Secret of the
+//! revision before.
 
 use common::failure::{Failure, Reason};
 use common::ingress::Exposure;
 use common::job::{Target, Verb};
 
-use super::overtaken::{give_way, remove_contents};
+use super::leftovers::Content;
+use super::overtaken::{give_way, is_written_by, remove_contents};
 use super::rollout;
 use super::write::{self, Outcome};
 use super::{AboutJob, Operation, OperationError, RetryCause, expose, leftovers};
 use crate::cluster::fence::{Fence, Mark};
 use crate::context::Context;
-use crate::kubernetes::{Identity, Manifest};
+use crate::kubernetes::Identity;
 use crate::manifests::Manifests;
 
 impl Operation for Target {
@@ -34,22 +36,23 @@ impl Operation for Target {
         expose::check(context, self)?;
         let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
-        let contents = manifests.contents.as_slice();
+        let mut contents = leftovers::not_applied(&manifests.contents);
         if fence.sequence > about.sequence {
-            return Err(yield_to(context, about, self, contents, &fence).await?);
+            return Err(yield_to(context, about, self, &contents, &fence).await?);
         }
-        let written = write_all(context, &by, &manifests, &self.exposure, &fence).await;
+        let written = write_all(context, &by, &manifests, &mut contents, &self.exposure, &fence).await;
         // Whatever became of the objects: a job that was overtaken meanwhile has to tidy up.
         if let Some(newer) = newer(context, about).await? {
-            return Err(yield_to(context, about, self, contents, &newer).await?);
+            return Err(yield_to(context, about, self, &contents, &newer).await?);
         }
         let deployment = match written {
             Ok(Outcome::Done(deployment)) => deployment,
             Ok(Outcome::Overtaken) => return Err(OperationError::Retry(RetryCause::Contended)),
-            Err(refused @ OperationError::Refused(_)) => {
-                // What was there before is there still; what was meant to come after it is not needed.
-                remove_contents(context, about, contents).await?;
-                return Err(refused);
+            Err(OperationError::Refused(failure)) => {
+                // What was meant to come after what was there before is not needed.
+                let deployment = remove_contents(context, about, &contents, None).await?;
+                let stands = deployment.is_some_and(|deployment| is_written_by(&deployment, about));
+                return Err(if stands { OperationError::Unready(failure) } else { OperationError::Refused(failure) });
             }
             Err(error) => return Err(error),
         };
@@ -58,9 +61,9 @@ impl Operation for Target {
             return Ok(());
         }
         about.slot.leave();
-        match rollout::wait(context, about, self, &deployment).await? {
+        match rollout::wait(context, about, self).await? {
             rollout::End::Done => Ok(()),
-            rollout::End::Overtaken(newer) => Err(yield_to(context, about, self, contents, &newer).await?),
+            rollout::End::Overtaken(newer) => Err(yield_to(context, about, self, &contents, &newer).await?),
         }
     }
 }
@@ -69,11 +72,12 @@ async fn write_all(
     context: &Context,
     by: &Identity,
     manifests: &Manifests,
+    contents: &mut [Content],
     exposure: &Exposure,
     fence: &Fence,
 ) -> Result<Outcome, OperationError> {
     let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
-    let outcome = write::objects(&context.cluster, by, manifests, state).await?;
+    let outcome = write::objects(&context.cluster, by, manifests, contents, state).await?;
     if matches!(outcome, Outcome::Done(_)) {
         expose::apply(context, by, exposure, &manifests.exposure).await?;
     }
@@ -85,7 +89,7 @@ async fn yield_to(
     context: &Context,
     about: &AboutJob,
     target: &Target,
-    contents: &[Manifest],
+    contents: &[Content],
     fence: &Fence,
 ) -> Result<OperationError, OperationError> {
     expose::give_way(context, about, &target.exposure).await?;

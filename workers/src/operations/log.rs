@@ -15,7 +15,7 @@ impl Operation for LogQuery {
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let namespace = namespace_of(order);
-        let Some(pod) = pod_of(context, order)? else {
+        let Some(pod) = pod_of(&context.mirrors, order)? else {
             return Err(no_pod(context, &namespace));
         };
         let container = container(&pod, self.container.as_ref())?;

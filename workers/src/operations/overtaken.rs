@@ -3,12 +3,13 @@
 
 use common::name::Revision;
 
+use super::leftovers::Content;
 use super::write::written_by;
 use super::{AboutJob, OperationError, leftovers};
 use crate::cluster::Object;
 use crate::cluster::fence::Fence;
 use crate::context::Context;
-use crate::kubernetes::{ANNOTATION_JOB, Kind, LABEL_ORDER, Manifest, namespace_of};
+use crate::kubernetes::{ANNOTATION_JOB, Kind, LABEL_ORDER, namespace_of};
 
 /// Removes what a job that was overtaken has made, and what it had still to remove; answers that it was overtaken, and
 /// whether its Deployment stands.
@@ -16,7 +17,7 @@ pub(super) async fn give_way(
     context: &Context,
     about: &AboutJob,
     revision: Revision,
-    contents: &[Manifest],
+    contents: &[Content],
     fence: &Fence,
 ) -> Result<OperationError, OperationError> {
     let by = fence.sequence;
@@ -24,22 +25,32 @@ pub(super) async fn give_way(
         remove_condemned(context, about, fence).await?;
     }
     let Some(newer) = fence.revision else { return Ok(OperationError::Superseded { by }) };
-    let deployment = remove_contents(context, about, if newer == revision { &[] } else { contents }).await?;
-    let written_by = deployment.as_ref().and_then(|deployment| deployment.annotation(ANNOTATION_JOB));
-    let stands = written_by == Some(about.id.to_string().as_str());
-    Ok(if stands { OperationError::Overtaken { by } } else { OperationError::Superseded { by } })
+    let contents = if newer == revision { &[] } else { contents };
+    let spared = fence.returned_since(about.sequence);
+    let deployment = remove_contents(context, about, contents, spared).await?;
+    Ok(if deployment.is_some_and(|deployment| is_written_by(&deployment, about)) {
+        OperationError::Overtaken { by }
+    } else {
+        OperationError::Superseded { by }
+    })
 }
 
-/// Removes these config maps and Secrets, unless the order's Deployment, which is given back, uses them.
+/// Whether it was this job that last wrote the object.
+pub(super) fn is_written_by(object: &Object, about: &AboutJob) -> bool {
+    object.annotation(ANNOTATION_JOB) == Some(about.id.to_string().as_str())
+}
+
+/// Removes these config maps and Secrets, unless the order's Deployment, which is given back, uses them. See
+/// [`leftovers::remove_all`] of what is spared.
 pub(super) async fn remove_contents(
     context: &Context,
     about: &AboutJob,
-    contents: &[Manifest],
+    contents: &[Content],
+    spared: Option<Revision>,
 ) -> Result<Option<Object>, OperationError> {
     let namespace = namespace_of(&about.order);
     let deployment = context.cluster.read(Kind::Deployment, &namespace, about.order.as_str()).await?;
-    let contents = contents.iter().map(|manifest| (manifest.kind, manifest.name.clone()));
-    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents).await?;
+    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents, spared).await?;
     Ok(deployment)
 }
 

@@ -12,9 +12,9 @@ use super::apply::newer;
 use super::{AboutJob, OperationError, RetryCause, refusal};
 use crate::cluster::classify::{Disposition, disposition};
 use crate::cluster::fence::Fence;
-use crate::cluster::{ContainerSeen, DeploymentSeen, Object, PodSeen};
+use crate::cluster::{ContainerSeen, DeploymentSeen, PodSeen};
 use crate::context::Context;
-use crate::kubernetes::{ANNOTATION_JOB, namespace_of};
+use crate::kubernetes::namespace_of;
 
 /// How long a refusal to make the pod must last: quotas are counted with a delay, and the condition outlives its cause.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
@@ -57,19 +57,12 @@ impl Want {
     }
 }
 
-/// Waits for what a target says of its pod, once this Deployment says so.
-pub(super) async fn wait(
-    context: &Context,
-    about: &AboutJob,
-    target: &Target,
-    deployment: &Object,
-) -> Result<End, OperationError> {
+/// Waits for what a target says of its pod, once the job has written the Deployment.
+pub(super) async fn wait(context: &Context, about: &AboutJob, target: &Target) -> Result<End, OperationError> {
     let namespace = namespace_of(&about.order);
     let deadline = Instant::now() + context.rollout_timeout;
     let want = Want::of(target);
-    // A Deployment that said so before was written by an earlier job.
-    let writer = deployment.annotation(ANNOTATION_JOB).and_then(|job| job.parse().ok()).unwrap_or(about.id);
-    let mut rollout = Rollout::new(writer, target.pod_job.unwrap_or(about.id), want);
+    let mut rollout = Rollout::new(about.id, target.pod_job.unwrap_or(about.id), want);
     let mut look_at_fence = Instant::now() + LOOK_AT_FENCE_EVERY;
     let mut suspicious = false;
     let (mut pods, mut deployments) = (context.mirrors.pods.changes(), context.mirrors.deployments.changes());
@@ -127,8 +120,8 @@ enum Verdict {
 /// A rollout that is being watched, and since when it looks bad.
 #[derive(Debug)]
 struct Rollout {
-    /// The job that last wrote the Deployment.
-    writer: JobId,
+    /// The job that waits.
+    job: JobId,
     /// The job whose pod it is.
     pod_job: JobId,
     want: Want,
@@ -140,9 +133,9 @@ struct Rollout {
 }
 
 impl Rollout {
-    fn new(writer: JobId, pod_job: JobId, want: Want) -> Self {
+    fn new(job: JobId, pod_job: JobId, want: Want) -> Self {
         Self {
-            writer,
+            job,
             pod_job,
             want,
             begun: false,
@@ -154,7 +147,7 @@ impl Rollout {
     }
 
     fn look(&mut self, now: Instant, deployment: Option<&DeploymentSeen>, pods: &[Arc<PodSeen>]) -> Verdict {
-        let ours = deployment.filter(|deployment| deployment.job == Some(self.writer));
+        let ours = deployment.filter(|deployment| deployment.job == Some(self.job));
         let begun = self.begun;
         self.begun |= ours.is_some();
         let mine = pods.iter().filter(|pod| pod.job == Some(self.pod_job) && !pod.terminating);

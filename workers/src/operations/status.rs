@@ -16,7 +16,7 @@ impl Operation for StatusQuery {
     type Output = Vec<u8>;
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
-        let status = if let Some(pod) = pod_of(context, order)? {
+        let status = if let Some(pod) = pod_of(&context.mirrors, order)? {
             of_pod(&pod, self.revision, &context.mirrors.pods)
         } else {
             let found = context.cluster.read(Kind::Deployment, &namespace_of(order), order.as_str()).await?;
@@ -57,7 +57,34 @@ fn of_deployment(deployment: &Object, wanted: Revision) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Mirrors;
+    use crate::kubernetes::LABEL_ORDER;
+    use kube::core::DynamicObject;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_that_ended_stands_for_its_order_unless_that_is_stopped() {
+        let object = |kind: &str, part: &str, value: &Value| {
+            let meta = json!({ "name": "a", "namespace": "vkube-a", "labels": { LABEL_ORDER: "a" } });
+            let object = json!({ "apiVersion": "v1", "kind": kind, "metadata": meta, part: value });
+            serde_json::from_value::<DynamicObject>(object).unwrap()
+        };
+        for (case, phase, deployments, expected) in [
+            ("runs", "Running", vec![1], true),
+            ("evicted, to be replaced", "Failed", vec![1], true),
+            ("evicted, and stopped since", "Failed", vec![0], false),
+            ("ending", "Running", vec![0], true),
+            ("no Deployment seen", "Failed", vec![], true),
+        ] {
+            let mirrors = Mirrors::default();
+            mirrors.pods.show(vec![object("Pod", "status", &json!({ "phase": phase }))]);
+            let shown =
+                deployments.iter().map(|replicas| object("Deployment", "spec", &json!({ "replicas": replicas })));
+            mirrors.deployments.show(shown.collect());
+            let pod = pod_of(&mirrors, &"a".parse().unwrap()).unwrap();
+            assert_eq!(pod.is_some(), expected, "{case}");
+        }
+    }
 
     #[test]
     fn without_a_pod_the_template_is_shown() {

@@ -51,7 +51,7 @@ impl Operation for UsageQuery {
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let namespace = namespace_of(order);
-        let pod = pod_of(context, order)?;
+        let pod = pod_of(&context.mirrors, order)?;
         let spec = if let Some(pod) = &pod {
             pod.raw.as_ref().and_then(|raw| serde_json::from_str(raw.spec.get()).ok())
         } else {

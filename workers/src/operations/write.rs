@@ -1,9 +1,11 @@
-//! Writes the objects of a revision: only what is not yet as it should be, and never over what a newer job wrote.
+//! Writes the objects of a revision: what is not yet as it should be, what must be the newest job's own, and nothing over what a
+//! newer job wrote.
 
 use common::name::Sequence;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
-use super::{OperationError, RetryCause, leftovers};
+use super::leftovers::{self, Content};
+use super::{OperationError, RetryCause};
 use crate::cluster::classify::Disposition;
 use crate::cluster::fence::Fence;
 use crate::cluster::{Cluster, Expect, Object};
@@ -100,6 +102,7 @@ pub(super) async fn objects(
     cluster: &Cluster,
     by: &Identity,
     manifests: &Manifests,
+    contents: &mut [Content],
     state: Namespace,
 ) -> Result<Outcome, OperationError> {
     let namespace = by.namespace();
@@ -129,28 +132,98 @@ pub(super) async fn objects(
         write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
     let is_first = current.is_none();
-    // The Deployment is written after all that it uses: where it says what it should, so do they.
-    let deployment = match current {
-        Some(current) if is_as_it_should_be(&current, &manifests.deployment) => Written::Done(current),
-        current => {
-            let contents = manifests.contents.iter();
-            try_join_all(contents.map(|manifest| cluster.apply(&namespace, manifest, &Expect::Anything))).await?;
-            write(cluster, by, &namespace, &manifests.deployment, Known::Read(current)).await?
-        }
+    let Written::Done(deployment) = deployment(cluster, by, manifests, contents, current).await? else {
+        return Ok(Outcome::Overtaken);
     };
-    let Written::Done(deployment) = deployment else { return Ok(Outcome::Overtaken) };
     if !is_first {
         write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
     Ok(Outcome::Done(deployment))
 }
 
-fn is_as_it_should_be(object: &Object, manifest: &Manifest) -> bool {
-    !object.is_terminating() && object.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str())
+/// Writes the Deployment, and before it what it uses, with a note of what that is. Where it says what it should, all that it
+/// uses is there: it was written after it.
+async fn deployment(
+    cluster: &Cluster,
+    by: &Identity,
+    manifests: &Manifests,
+    contents: &mut [Content],
+    mut current: Option<Object>,
+) -> Result<Written, OperationError> {
+    let (namespace, manifest) = (by.namespace(), &manifests.deployment);
+    for _ in 0..TRIES {
+        let uses = match &current {
+            Some(found) => match standing(found, by, manifest)? {
+                Standing::Done(written) => return Ok(written),
+                Standing::OfAnother => leftovers::used_by(found),
+                Standing::Different => apply_all(cluster, &namespace, &manifests.contents, contents).await?,
+            },
+            None => apply_all(cluster, &namespace, &manifests.contents, contents).await?,
+        };
+        let noting = leftovers::noting(current.as_ref(), manifest, &uses);
+        if let Some(deployment) = apply(cluster, &namespace, &noting, current.as_ref()).await? {
+            return Ok(Written::Done(deployment));
+        }
+        // Whoever changed it may have removed what it does not use.
+        current = cluster.read(Kind::Deployment, &namespace, &manifest.name).await?;
+    }
+    Err(OperationError::Retry(RetryCause::Contended))
 }
 
-/// Writes one object if it is not as it should be. Those of the order's domains must be this job's own, too: an older job may
-/// remove what it wrote.
+/// Applies what the Deployment uses, and keeps the versions, of those too that were applied beside one that was not.
+async fn apply_all(
+    cluster: &Cluster,
+    namespace: &str,
+    manifests: &[Manifest],
+    contents: &mut [Content],
+) -> Result<Vec<Content>, OperationError> {
+    let applied =
+        join_all(manifests.iter().map(|manifest| cluster.apply(namespace, manifest, &Expect::Anything))).await;
+    for (content, applied) in contents.iter_mut().zip(&applied) {
+        content.version = applied.as_ref().ok().map(|object| object.resource_version().to_owned());
+    }
+    applied.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(contents.to_vec())
+}
+
+/// How an object that was found compares with what it should be.
+#[derive(Debug)]
+enum Standing {
+    /// There is nothing to do.
+    Done(Written),
+    /// It says what it should, but an older job wrote it.
+    OfAnother,
+    /// It says something else.
+    Different,
+}
+
+/// Compares an object with what it should be. What differs from revision to revision must be this job's own, too: an older
+/// job that slept since it read the object would write over it, and cannot once its version has changed.
+fn standing(found: &Object, by: &Identity, manifest: &Manifest) -> Result<Standing, OperationError> {
+    if found.is_terminating() {
+        return Err(OperationError::Retry(RetryCause::NamespaceTerminating));
+    }
+    let writer = written_by(found);
+    if writer.is_some_and(|sequence| sequence > by.sequence) {
+        return Ok(Standing::Done(Written::Newer));
+    }
+    let says_it = found.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str());
+    let is_enough = match manifest.kind {
+        // A claim's size and class can hardly ever be changed, and its data is the customer's.
+        Kind::PersistentVolumeClaim => true,
+        Kind::Deployment | Kind::NetworkPolicy | Kind::Service | Kind::Ingress => {
+            says_it && writer == Some(by.sequence)
+        }
+        _ => says_it,
+    };
+    Ok(match (is_enough, says_it) {
+        (true, _) => Standing::Done(Written::Done(found.clone())),
+        (false, true) => Standing::OfAnother,
+        (false, false) => Standing::Different,
+    })
+}
+
+/// Writes one object if it is not as it should be.
 pub(super) async fn write(
     cluster: &Cluster,
     by: &Identity,
@@ -163,32 +236,29 @@ pub(super) async fn write(
             Known::Read(found) => found,
             Known::Nothing => cluster.read(manifest.kind, namespace, &manifest.name).await?,
         };
-        if let Some(found) = &found {
-            if found.is_terminating() {
-                return Err(OperationError::Retry(RetryCause::NamespaceTerminating));
-            }
-            if written_by(found).is_some_and(|sequence| sequence > by.sequence) {
-                return Ok(Written::Newer);
-            }
-            // A claim's size and class can hardly ever be changed, and its data is the customer's.
-            let must_be_ours = matches!(manifest.kind, Kind::Service | Kind::Ingress);
-            let is_ours = !must_be_ours || written_by(found) == Some(by.sequence);
-            if manifest.kind == Kind::PersistentVolumeClaim || (is_ours && is_as_it_should_be(found, manifest)) {
-                return Ok(Written::Done(found.clone()));
-            }
+        if let Some(found) = &found
+            && let Standing::Done(written) = standing(found, by, manifest)?
+        {
+            return Ok(written);
         }
-        let expect = found.as_ref().map_or(Expect::Absent, |o| Expect::Version(o.resource_version().to_owned()));
-        let body = match (&found, manifest.kind) {
-            (Some(found), Kind::Deployment) => &leftovers::noting(found, manifest),
-            _ => manifest,
-        };
-        match cluster.apply(namespace, body, &expect).await {
-            Ok(object) => return Ok(Written::Done(object)),
-            Err(error) => match error.disposition {
-                Disposition::Changed | Disposition::Exists => {}
-                Disposition::Missing | Disposition::Retry | Disposition::Refused(_) => return Err(error.into()),
-            },
+        if let Some(object) = apply(cluster, namespace, manifest, found.as_ref()).await? {
+            return Ok(Written::Done(object));
         }
     }
     Err(OperationError::Retry(RetryCause::Contended))
+}
+
+/// Applies an object over what was found; none = it has changed since.
+async fn apply(
+    cluster: &Cluster,
+    namespace: &str,
+    manifest: &Manifest,
+    found: Option<&Object>,
+) -> Result<Option<Object>, OperationError> {
+    let expect = found.map_or(Expect::Absent, |found| Expect::Version(found.resource_version().to_owned()));
+    match cluster.apply(namespace, manifest, &expect).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if matches!(error.disposition, Disposition::Changed | Disposition::Exists) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -9,6 +9,7 @@ use super::Row;
 pub(super) fn rows(scene: &Scene, own: &Own) -> Vec<Row> {
     let Scene { running, other, ended, .. } = scene;
     let log = || of(running, "get_pod_log");
+    let stream = || of(running, "follow_pod_logs").with("unfollow", "true");
     let usage = || of(running, "get_usage");
     let unknown = Expected::Refusal(400, Reason::ContainerUnknown);
     vec![
@@ -23,6 +24,11 @@ pub(super) fn rows(scene: &Scene, own: &Own) -> Vec<Row> {
         Row("several containers' log", unknown, of(&own.edited, "get_pod_log")),
         Row("no pod's log", Expected::NOT_DEPLOYED, of(other, "get_pod_log")),
         Row("an aborted order's log", Expected::NOT_DEPLOYED, of(ended, "get_pod_log")),
+        Row("a stream that ends", Expected::DONE, stream().with("tailLines", "3")),
+        Row("a stream of an unknown container", unknown, stream().with("container", "none")),
+        Row("a stream from an odd event", Expected::Wrong(&["Last-Event-ID"]), stream().with("Last-Event-ID", "x")),
+        Row("no pod's stream", Expected::NOT_DEPLOYED, of(other, "follow_pod_logs")),
+        Row("an aborted order's stream", Expected::NOT_DEPLOYED, of(ended, "follow_pod_logs")),
         Row("a status", Expected::DONE, of(running, "get_pod_status")),
         Row("no pod's status", Expected::NOT_DEPLOYED, of(other, "get_pod_status")),
         Row("a pod's use", Expected::DONE, usage()),

@@ -43,7 +43,7 @@ pub(super) fn find(
     run: Option<&RunId>,
 ) -> Result<Found, OperationError> {
     let namespace = namespace_of(order);
-    let pod = pod_of(context, order)?;
+    let pod = pod_of(&context.mirrors, order)?;
     let name = match (named, &pod) {
         (Some(name), _) => name.clone(),
         (None, Some(pod)) => container(pod, None)?.name.parse().map_err(|_| no_pod(context, &namespace))?,

@@ -39,7 +39,7 @@ struct State {
 /// One worker's way to it.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    fault: Option<(usize, Fault)>,
+    faults: BTreeMap<usize, Fault>,
     requests: AtomicUsize,
     held: Notify,
     go: Notify,
@@ -47,7 +47,11 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn with(at: usize, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { fault: Some((at, fault)), ..Self::default() })
+        Self::with_all([(at, fault)])
+    }
+
+    pub(super) fn with_all<const N: usize>(faults: [(usize, Fault); N]) -> Arc<Self> {
+        Arc::new(Self { faults: BTreeMap::from(faults), ..Self::default() })
     }
 
     /// How many requests were made over it.
@@ -83,7 +87,7 @@ impl Apiserver {
 
     async fn over(&self, line: &Line, request: Request<Body>) -> Response<Body> {
         let number = line.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        let fault = line.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = line.faults.get(&number).copied();
         if fault == Some(Fault::Held) {
             line.held.notify_one();
             line.go.notified().await;
