@@ -25,14 +25,15 @@ create index orders_in_region on orders (region)
     where aborted_at is null and deleted_at is null and deployed is not null;
 create index orders_deleted on orders (region, deleted_at) where deleted_at is not null;
 
--- Who did what to an order, and when: rows are only ever added. actor is an operator's name, or system.
+-- Who did what to an order, and when: rows are only ever added. actor is an operator's name, or system, or customer for
+-- what changes the record alone: all else that customers change is a job.
 create table history (
     id              bigint generated always as identity primary key,
     order_id        text not null references orders (id),
     at              timestamptz not null default now(),
     actor           text not null,
     event           text not null check (event in ('created', 'extended', 'secret_replaced', 'aborted', 'delete_approved',
-                        'warned', 'stopped', 'started', 'deleted')),
+                        'warned', 'stopped', 'started', 'deleted', 'described', 'labelled')),
     detail          jsonb not null default '{}',
     job_id          uuid,
     idempotency_key text,

@@ -17,7 +17,7 @@ use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
 use crate::rest::EdgeSettings;
 use crate::store::PostgresSettings;
-use crate::store::history::SYSTEM;
+use crate::store::history::{CUSTOMER, SYSTEM};
 
 const HTTP_LISTEN: Setting = Setting::new("VKUBE_HTTP_LISTEN", "127.0.0.1:8080", "Address and port to listen on.");
 const HTTP_MAX_BODY_BYTES: Setting =
@@ -195,7 +195,7 @@ impl FromStr for OperatorEntry {
         if name.is_empty() || token.len() < 16 {
             return Err("must have a name, and a token of 16 characters or more");
         }
-        if name == SYSTEM {
+        if [SYSTEM, CUSTOMER].contains(&name) {
             return Err("must have another name than the one that histories give the system itself");
         }
         Ok(Self(name.to_owned(), token.into()))

@@ -7,6 +7,7 @@ pub mod history;
 pub mod jobs;
 pub mod life;
 pub mod log_anchors;
+mod metadata;
 mod migrations;
 pub mod operator;
 pub mod orders;

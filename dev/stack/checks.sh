@@ -8,7 +8,7 @@ FORBIDDEN_CRATES=(aws-lc-rs aws-lc-sys openssl openssl-sys native-tls)
 SERVERS_BUILD=''
 
 # Tests wait more than they compute.
-E2E_THREADS=${VKUBE_E2E_THREADS:-12}
+E2E_THREADS=${VKUBE_E2E_THREADS:-8}
 
 make_check_folder() { CHECKS=$(mktemp -d "${TMPDIR:-/tmp}/vkube-test.XXXXXX"); }
 

@@ -74,10 +74,62 @@ fn an_order_goes_its_whole_way_by_commands() -> Result<()> {
             "{shown}"
         );
 
-        let aborted = operator.done(&format!("orders abort {id} --reason paid-back")).await?;
+        let aborted = operator.done(&format!("orders abort {id} --reason paid-back --wait 90")).await?;
         assert_eq!(field(&aborted, "State"), Some("Succeeded"), "{aborted}");
         let refused = owner.run_with("deploy -f -", &body).await?.is(1)?;
         assert!(refused.out.is_empty() && !refused.notes.contains(&secret), "{}", refused.notes);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_is_stopped_started_restarted_and_followed_by_commands() -> Result<()> {
+    test(async |t| {
+        let order = t.order(&OrderOptions::units(1)).await?;
+        let owner = vkube(t).await?.secret(&order.secret);
+        order.running(&pod("ausrine", &[counter("counter", 3)])).await?;
+        let mut child = owner.command("logs --follow")?.spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("an output")?).lines();
+        for number in 1..=3 {
+            let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await??;
+            assert_eq!(line, Some(format!("line {number}")));
+        }
+        assert_eq!(owner.done("stop --wait 60").await?, "stop: done\n");
+        let ended = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await??;
+        assert_eq!((lines.next_line().await?, ended.status.code()), (None, Some(0)));
+        assert!(!ended.stderr.is_empty(), "it is told why the log ends");
+        until("the record says that it is stopped", Duration::from_secs(10), async || {
+            Ok((field(&owner.done("info").await?, "Status") == Some("ServiceStop")).then_some(()))
+        })
+        .await?;
+        owner.run("restart").await?.is(1)?;
+        assert_eq!(owner.done("start --wait 60").await?, "start: done\n");
+        assert_eq!(owner.done("restart --wait 60").await?, "restart: done\n");
+        let jobs = owner.json("jobs").await?;
+        let verbs: Vec<_> = jobs["jobs"].as_array().context("jobs")?.iter().map(|job| job["verb"].clone()).collect();
+        assert_eq!(verbs, ["restart", "start", "stop", "deploy"]);
+        let ended = text(&jobs, "/jobs/0/id")?;
+        let refused = owner.run(&format!("jobs cancel {ended}")).await?.is(1)?;
+        assert!(refused.notes.contains("it has ended"), "{}", refused.notes);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_operator_extends_orders_replaces_secrets_and_sees_regions() -> Result<()> {
+    test(async |t| {
+        let operator = vkube(t).await?.operator(&t.shared().await?.operator_token);
+        let order = t.order(&OrderOptions::units(1)).await?;
+        let extended = operator.done(&format!("orders extend {} --hours 24", order.id)).await?;
+        assert_eq!(field(&extended, "Hours"), Some("124"), "{extended}");
+        let replaced = operator.done(&format!("orders secret {} --overlap 60", order.id)).await?;
+        let secret = field(&replaced, "Secret").context("a secret")?;
+        for secret in [secret, &order.secret] {
+            vkube(t).await?.secret(secret).done("info").await?;
+        }
+        let regions = operator.done("regions --operator").await?;
+        assert!(regions.lines().any(|line| line.starts_with("ausrine  true  v1.")), "{regions}");
+        assert!(regions.lines().any(|line| line.starts_with("worker-") && line.contains("ausrine")), "{regions}");
         Ok(())
     })
 }

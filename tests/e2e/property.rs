@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use common::settings::{Reader, Setting};
 use e2e::order::{Order, OrderOptions};
 use e2e::system::{System, host_port};
-use e2e::test::{Test, test};
+use e2e::test::{Test, test_alone};
 use e2e::until::until;
 use futures::future::{try_join_all, try_join3};
 use rand::rngs::StdRng;
@@ -45,7 +45,7 @@ fn settings() -> Result<(u64, u64)> {
 fn any_sequence_of_changes_ends_with_the_last_accepted_revision_and_its_ports() -> Result<()> {
     let (first, rounds) = settings()?;
     for seed in first..first + rounds {
-        test(async |t| round(t, seed).await).with_context(|| format!("seed {seed}"))?;
+        test_alone(async |t| round(t, seed).await).with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }

@@ -62,6 +62,19 @@ fn a_customer_describes_and_labels_an_order() -> Result<()> {
             assert_eq!(error["details"][0]["field"], field, "{error}");
         }
         assert_eq!(order.request(Method::GET, "/k8s/userService").send().await?.ok()?, shown);
+
+        let keyed = async |what: &str, body: Value| {
+            let request = order.request(Method::POST, &format!("/k8s/deployment/metadata/{what}"));
+            request.header("idempotency-key", "k").json(&body).send().await
+        };
+        let said = json!({ "description": "first" });
+        keyed("annotation", said.clone()).await?.ok()?;
+        set("annotation", json!({ "description": "second" })).await?.ok()?;
+        assert_eq!(keyed("annotation", said).await?.ok()?, json!({}), "it was said before");
+        keyed("annotation", json!({ "description": "third" })).await?.refused(422, Reason::IdempotencyKeyReused)?;
+        keyed("label", json!({ "customizedLabel": "a" })).await?.refused(422, Reason::IdempotencyKeyReused)?;
+        let shown = order.request(Method::GET, "/k8s/userService").send().await?.ok()?;
+        assert_eq!((&shown["description"], &shown["customizedLabel"]), (&json!("second"), &json!("geese.v1")));
         Ok(())
     })
 }

@@ -26,8 +26,6 @@ pub const ANNOTATION_REVISION: &str = "vkube.dev/revision";
 pub const ANNOTATION_JOB: &str = "vkube.dev/job";
 /// Annotation: what the object says, as a hash; an object with the same one is not written again.
 pub const ANNOTATION_CONTENT: &str = "vkube.dev/content";
-/// Annotation of a Deployment: the config maps and Secrets that it uses, each with the version in which it was applied.
-pub const ANNOTATION_USES: &str = "vkube.dev/uses";
 /// Annotation of a Deployment: what its predecessor used and it does not, removed by the job that wrote it.
 pub const ANNOTATION_REPLACED: &str = "vkube.dev/replaced";
 /// Annotation of a Deployment: what its predecessors had replaced, and may not have removed.

@@ -15,7 +15,6 @@ use common::sealed::{KeyRing, SealError};
 pub use deployment::references;
 pub use ingress::ISSUED_SECRET;
 pub use objects::SINGLE;
-pub use secrets::is_of;
 
 use crate::kubernetes::{Identity, Manifest};
 use crate::settings::PodSettings;

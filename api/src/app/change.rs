@@ -259,7 +259,7 @@ pub(super) fn not_deployed() -> AppError {
 }
 
 /// The key was used for another request.
-pub(super) fn key_reused() -> AppError {
+pub fn key_reused() -> AppError {
     let message = "this Idempotency-Key was used for another request; take a new key for a new request";
     AppError::new(Reason::IdempotencyKeyReused, message)
 }

@@ -1,12 +1,14 @@
-//! What a customer says of an order: its description and label (`wire.md` §5). They are on record only; no job is made.
+//! What a customer says of an order: its description and label (`wire.md` §5). They are on record only, as the order's history
+//! shows; no job is made.
 
 use common::failure::Reason;
 use serde_json::Value;
 
 use super::App;
-use super::change::takes_no_changes;
+use super::change::{key_reused, takes_no_changes};
 use super::error::AppError;
 use super::json::{Field, Problems};
+use crate::store::history::{CUSTOMER, Changed, Detail, Word};
 use crate::store::orders::Order;
 
 /// Which text.
@@ -35,21 +37,45 @@ impl Metadata {
 }
 
 impl App {
-    /// Sets one of the order's texts. Harmless when repeated. One statement.
+    /// Sets one of the order's texts. A repeated key changes nothing more. One statement, and one for a key.
     ///
     /// # Errors
-    /// Every problem of the body; [`Reason::OrderEnded`].
-    pub async fn set_metadata(&self, order: &Order, which: Metadata, body: &Value) -> Result<(), AppError> {
+    /// Every problem of the body; [`Reason::OrderEnded`]; [`Reason::IdempotencyKeyReused`].
+    pub async fn set_metadata(
+        &self,
+        order: &Order,
+        which: Metadata,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<(), AppError> {
+        let digest = self.request_digest(&format!("set {which:?}"), body);
+        if self.was_set_before(order, key, &digest).await? {
+            return Ok(());
+        }
         if let Some(refusal) = takes_no_changes(order) {
             return Err(refusal);
         }
         let text = read(which, body)?;
+        let idempotency = key.map(|key| (key, &digest));
+        let word = Word { actor: CUSTOMER, detail: Detail::default(), idempotency };
         let set = match which {
-            Metadata::Description => self.store.set_description(&order.id, &text).await?,
-            Metadata::Label => self.store.set_label(&order.id, &text).await?,
+            Metadata::Description => self.store.set_description(&order.id, &text, &word).await?,
+            Metadata::Label => self.store.set_label(&order.id, &text, &word).await?,
         };
-        let gone = || AppError::new(Reason::OrderEnded, "the order has ended and takes no more changes");
-        if set { Ok(()) } else { Err(gone()) }
+        match set {
+            Changed::Yes(_) => Ok(()),
+            Changed::KeyTaken => self.was_set_before(order, key, &digest).await.map(drop),
+            Changed::No => Err(AppError::new(Reason::OrderEnded, "the order has ended and takes no more changes")),
+        }
+    }
+
+    /// Whether the key stands for this very change.
+    async fn was_set_before(&self, order: &Order, key: Option<&str>, digest: &[u8; 32]) -> Result<bool, AppError> {
+        let Some(key) = key else { return Ok(false) };
+        match self.store.done_by_key(&order.id, key).await? {
+            Some(earlier) if earlier.request_digest != digest => Err(key_reused()),
+            earlier => Ok(earlier.is_some()),
+        }
     }
 }
 

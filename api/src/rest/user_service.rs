@@ -8,11 +8,13 @@ use poem_openapi::{Object, OpenApi};
 
 use super::auth::OrderSecret;
 use super::body::Body;
-use super::change::Nothing;
+use super::change::{Change, Nothing};
 use super::error::{Answer, Statuses};
 use super::order::{OrderBody, OrderFailures, ServiceOptions};
+use super::param::HeaderLines;
 use super::tag::Tag;
 use crate::app::App;
+use crate::app::change::key_reused;
 use crate::app::metadata::Metadata;
 use crate::store::orders::Order;
 
@@ -29,6 +31,7 @@ impl Statuses for MetadataFailures {
         (409, "The order has ended"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
+        (422, "The key was used for another request"),
         (500, "`server error`"),
         (503, "The service is busy; try again"),
     ];
@@ -192,6 +195,22 @@ impl Example for SetLabel {
     }
 }
 
+async fn set<T>(
+    app: &App,
+    which: Metadata,
+    secret: &OrderSecret,
+    key: &HeaderLines,
+    body: &Body<T>,
+) -> Answer<Json<Nothing>, MetadataFailures> {
+    let change = Change::begin(app, secret, key).await?;
+    if change.earlier.is_some() {
+        // The key stands for a job.
+        return Err(key_reused().into());
+    }
+    app.set_metadata(&change.order, which, &body.json()?, change.key).await?;
+    Ok(Json(Nothing {}))
+}
+
 #[OpenApi(tag = "Tag::Order")]
 impl UserServiceApi {
     /// Show the order and where it stands in its life
@@ -207,11 +226,12 @@ impl UserServiceApi {
         &self,
         app: Data<&App>,
         secret: OrderSecret,
+        /// The same key with the same body is the same change, for 24 hours.
+        #[oai(name = "Idempotency-Key")]
+        key: HeaderLines,
         body: Body<SetDescription>,
     ) -> Answer<Json<Nothing>, MetadataFailures> {
-        let order = app.authenticate(secret.as_deref()).await?;
-        app.set_metadata(&order, Metadata::Description, &body.json()?).await?;
-        Ok(Json(Nothing {}))
+        set(&app, Metadata::Description, &secret, &key, &body).await
     }
 
     /// Label the order
@@ -220,10 +240,11 @@ impl UserServiceApi {
         &self,
         app: Data<&App>,
         secret: OrderSecret,
+        /// The same key with the same body is the same change, for 24 hours.
+        #[oai(name = "Idempotency-Key")]
+        key: HeaderLines,
         body: Body<SetLabel>,
     ) -> Answer<Json<Nothing>, MetadataFailures> {
-        let order = app.authenticate(secret.as_deref()).await?;
-        app.set_metadata(&order, Metadata::Label, &body.json()?).await?;
-        Ok(Json(Nothing {}))
+        set(&app, Metadata::Label, &secret, &key, &body).await
     }
 }

@@ -1,5 +1,5 @@
-//! Table `history`: who did what to an order, and when. Rows are only ever added, by the statement that does it. An
-//! operator's idempotency key stands in the row of what it did.
+//! Table `history`: who did what to an order, and when. Rows are only ever added, by the statement that does it. The
+//! idempotency key of what makes no job stands in the row of what it did.
 
 use common::name::OrderId;
 use jiff::Timestamp;
@@ -14,6 +14,8 @@ use super::{Store, StoreError, parsed};
 
 /// Who takes the steps of an order's life, as `actor`. No operator may have this name.
 pub const SYSTEM: &str = "system";
+/// Whose secret opens the order, as `actor`. No operator may have this name.
+pub const CUSTOMER: &str = "customer";
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +38,14 @@ pub enum Event {
     Started,
     /// Its time was over for long, and it was deleted.
     Deleted,
+    /// Its customer described it.
+    Described,
+    /// Its customer labelled it.
+    Labelled,
 }
 
 impl Event {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Created,
         Self::Extended,
         Self::SecretReplaced,
@@ -49,6 +55,8 @@ impl Event {
         Self::Stopped,
         Self::Started,
         Self::Deleted,
+        Self::Described,
+        Self::Labelled,
     ];
 
     /// The word in the table and on the wire.
@@ -63,6 +71,8 @@ impl Event {
             Self::Stopped => "stopped",
             Self::Started => "started",
             Self::Deleted => "deleted",
+            Self::Described => "described",
+            Self::Labelled => "labelled",
         }
     }
 }
@@ -86,7 +96,7 @@ pub struct Detail {
 pub struct Entry {
     /// When.
     pub at: Timestamp,
-    /// An operator's name, or [`SYSTEM`].
+    /// An operator's name, [`SYSTEM`] or [`CUSTOMER`].
     pub actor: String,
     /// What.
     pub event: Event,
@@ -96,10 +106,10 @@ pub struct Entry {
     pub job: Option<Uuid>,
 }
 
-/// What an operator says of a change: it stands in the history.
+/// What is said of a change: it stands in the history.
 #[derive(Debug, Clone)]
 pub struct Word<'a> {
-    /// The operator's name.
+    /// Who makes it.
     pub actor: &'a str,
     /// What else.
     pub detail: Detail,

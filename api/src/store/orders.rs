@@ -383,24 +383,6 @@ impl Store {
         Ok(Page::cut(rows.iter().map(order).collect::<Result<_, _>>()?, limit))
     }
 
-    /// Sets what a customer says of an order. False = it has ended.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not do it.
-    pub async fn set_description(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
-        let sql = "update orders set description = $2, updated_at = now() where id = $1 and aborted_at is null and deleted_at is null";
-        Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
-    }
-
-    /// Sets the label that a customer gives an order. False = it has ended.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not do it.
-    pub async fn set_label(&self, id: &OrderId, text: &str) -> Result<bool, StoreError> {
-        let sql = "update orders set customized_label = $2, updated_at = now() where id = $1 and aborted_at is null and deleted_at is null";
-        Ok(self.execute(sql, &[&id.as_str(), &text]).await? > 0)
-    }
-
     /// Ends an order that never ran anywhere. No = it has ended, or has a region by now.
     ///
     /// # Errors

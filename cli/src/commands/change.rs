@@ -54,9 +54,7 @@ impl Changing {
     /// Sends a change until its job has ended, or the time that was asked for is over: then the answer is the job (202).
     pub(crate) async fn send(&self, call: Call, context: &mut Context<'_>) -> Result<Answer, Error> {
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let value = HeaderValue::from_str(&key)
-            .map_err(|_| Error::Usage("--idempotency-key must have visible ASCII characters only".to_owned()))?;
-        let call = prefer(call, self.no_wait).header(IDEMPOTENCY_KEY, value);
+        let call = keyed(prefer(call, self.no_wait), &key)?;
         let begun = Instant::now();
         let left = || self.wait.map(|wait| Duration::from_secs(wait).saturating_sub(begun.elapsed()));
         loop {
@@ -72,6 +70,18 @@ impl Changing {
             sleep(ASK_AGAIN).await;
         }
     }
+}
+
+/// Sends a change that is done when it is answered, under a new key, however often that takes.
+pub(crate) async fn send_once(call: Call, context: &mut Context<'_>) -> Result<Answer, Error> {
+    let call = keyed(call, &uuid::Uuid::new_v4().to_string())?;
+    repeated(context, || call.clone()).await
+}
+
+fn keyed(call: Call, key: &str) -> Result<Call, Error> {
+    let value = HeaderValue::from_str(key)
+        .map_err(|_| Error::Usage("--idempotency-key must have visible ASCII characters only".to_owned()))?;
+    Ok(call.header(IDEMPOTENCY_KEY, value))
 }
 
 /// Shows what came of a change: its end, or the job that has not ended.
@@ -93,7 +103,7 @@ fn is_accepted(answer: &Answer) -> bool {
 }
 
 /// A change that the API waits for, or answers at once.
-pub(crate) fn prefer(call: Call, no_wait: bool) -> Call {
+fn prefer(call: Call, no_wait: bool) -> Call {
     if no_wait { call.header(PREFER, HeaderValue::from_static("respond-async")) } else { call.wait(USUAL_WAIT) }
 }
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::change;
+use super::change::{self, Changing};
 use super::jobs::{self, Paging};
 use crate::args::id;
 use crate::client::Answer;
@@ -61,9 +61,8 @@ pub(crate) enum Orders {
         /// Why, for the log
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Do not wait for the job's end (exit code 4)
-        #[arg(id = "no_wait", long = "async")]
-        no_wait: bool,
+        #[command(flatten)]
+        changing: Changing,
     },
     /// Give an order a new secret, shown this once
     Secret {
@@ -93,7 +92,7 @@ impl Orders {
                 let answer = post(&id, "extend", &json!({ "hours": hours }), context).await?;
                 context.show(&answer, |answer, out| print(answer.get("order").unwrap_or(answer), out))
             }
-            Self::Abort { id, reason, no_wait } => abort(&id, &reason, no_wait, context).await,
+            Self::Abort { id, reason, changing } => abort(&id, &reason, &changing, context).await,
             Self::Secret { id, overlap } => {
                 let body = overlap.map_or_else(|| json!({}), |overlap| json!({ "overlapSeconds": overlap }));
                 let answer = post(&id, "secret", &body, context).await?;
@@ -110,10 +109,10 @@ pub(crate) async fn info(context: &mut Context<'_>) -> Result<(), Error> {
     context.show(&answer, print)
 }
 
-/// A change of an order. It is sent once: who asks again after a broken connection should look first.
-async fn post(id: &str, verb: &str, body: &Value, context: &Context<'_>) -> Result<Answer, Error> {
+/// A change of an order, made once however often it has to be sent.
+async fn post(id: &str, verb: &str, body: &Value, context: &mut Context<'_>) -> Result<Answer, Error> {
     let call = context.client.post(Caller::Operator, &["admin", "orders", id, verb], body)?;
-    context.client.send(&call).await
+    change::send_once(call, context).await
 }
 
 async fn list_orders(
@@ -139,10 +138,10 @@ async fn list_orders(
     }
 }
 
-async fn abort(id: &str, reason: &str, no_wait: bool, context: &mut Context<'_>) -> Result<(), Error> {
+async fn abort(id: &str, reason: &str, changing: &Changing, context: &mut Context<'_>) -> Result<(), Error> {
     let body = json!({ "reason": reason });
     let call = context.client.post(Caller::Operator, &["admin", "orders", id, "abort"], &body)?;
-    let answer = context.client.send(&change::prefer(call, no_wait)).await?;
+    let answer = changing.send(call, context).await?;
     let job = answer.value.get("job").filter(|job| !job.is_null()).cloned();
     context.show(&answer, |_, out| match &job {
         Some(job) => jobs::print(job, out),

@@ -49,7 +49,13 @@ async fn every_command_asks_what_the_contract_says() {
         ),
         ("orders show a/..%2f", "GET /api/v1/admin/orders/a%2F..%252f", "", &order, SHOWN_ORDER),
         ("regions", "GET /api/v1/k8s/regions", "", r#"["a","b"]"#, "a\nb\n"),
-        ("regions --operator", "GET /api/v1/admin/regions", "", r#"{"regions":[]}"#, "regions:\n"),
+        (
+            "regions --operator",
+            "GET /api/v1/admin/regions",
+            "",
+            r#"{"regions":[]}"#,
+            "REGION  LIVE  CLUSTER  NODES  CPU  MEMORY  PORTS  QUEUE  OLDEST  HELD\n\nWORKER  REGION  VERSION  READY  IN HAND  LAST SEEN\n",
+        ),
         (
             "logs -c web --tail 5 --since 60 --previous --timestamps",
             "GET /api/v1/k8s/pod/log?container=web&tailLines=5&sinceSeconds=60&previous=true&timestamps=true",

@@ -62,7 +62,7 @@ fn lines_are_bytes_and_empty_ones_count() -> Result<()> {
         assert_eq!(ids.len(), 4, "ids differ: {ids:?}");
 
         // A line that is not whole is none yet; of a container that has ended it is.
-        let ended = shell("ends", r"printf 'a\rb\nno end'; usleep 1500000");
+        let ended = shell("ends", r"printf 'a\rb\nno end'; usleep 6000000");
         let order = t.order(&OrderOptions::units(1)).await?;
         order.deployed(&pod("ausrine", &[ended])).await?;
         let mut stream =

@@ -9,7 +9,7 @@ use e2e::cost::Requests;
 use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
 use e2e::order::Order;
 use e2e::system::Api;
-use e2e::test::test;
+use e2e::test::{test, test_alone};
 use e2e::until::until;
 use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,7 +41,7 @@ fn an_order_has_so_many_streams_and_one_that_ends_makes_room() -> Result<()> {
 
 #[test]
 fn many_followers_share_one_request_to_the_apiserver() -> Result<()> {
-    test(async |t| {
+    test_alone(async |t| {
         let mut system = t.empty_system(t.stack.region.as_str()).await?;
         let api = system.new_api(&[("VKUBE_LOG_FOLLOWERS_PER_ORDER", "1000")]).await?;
         system.apis.push(api);
@@ -150,7 +150,7 @@ async fn burst(t: &e2e::test::Test, count: u64) -> Result<(u64, usize, usize)> {
 
 #[test]
 fn a_slow_reader_gets_every_line_and_disturbs_nobody() -> Result<()> {
-    test(async |t| {
+    test_alone(async |t| {
         let (next, gaps, pages) = burst(t, 50_000).await?;
         assert_eq!((next, gaps), (50_000, 0));
         assert!(pages > 4, "it fell behind, and caught up by pages: {pages}");
@@ -160,7 +160,7 @@ fn a_slow_reader_gets_every_line_and_disturbs_nobody() -> Result<()> {
 
 #[test]
 fn a_slow_reader_of_a_log_that_is_rotated_away_is_told_what_is_missing() -> Result<()> {
-    test(async |t| {
+    test_alone(async |t| {
         let (next, gaps, _) = burst(t, 400_000).await?;
         assert!(next == 400_000 || gaps > 0, "{next} {gaps}");
         Ok(())

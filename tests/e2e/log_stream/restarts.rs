@@ -30,7 +30,7 @@ async fn opened(order: &Order, query: &str) -> Result<LogStream> {
 
 #[test]
 fn a_stream_outlives_its_workers() -> Result<()> {
-    test(async |t| {
+    test_alone(async |t| {
         let mut system = t.system(t.stack.region.as_str(), 1, 2).await?;
         let order = runs(t, &system, &flood("flood")).await?;
         let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);

@@ -221,6 +221,19 @@ impl Cluster {
         }
     }
 
+    /// An object's metadata, by a patch that changes nothing: workers may patch Secrets and not read them. None = it is not
+    /// there.
+    pub async fn metadata(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<Object>, ClusterError> {
+        let what = format!("look at {} {name}", kind.as_str());
+        let nothing = Patch::Merge(Value::Object(serde_json::Map::new()));
+        let request = Request::new(kind.path(namespace)).patch_metadata(name, &PatchParams::default(), &nothing);
+        match self.object(&what, request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.disposition == Disposition::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes an object that is not there.
     pub async fn create(&self, kind: Kind, namespace: &str, body: &Value) -> Result<Object, ClusterError> {
         let what = format!("create {}", kind.as_str());
@@ -266,18 +279,10 @@ impl Cluster {
     }
 
     /// Removes an object, if it still has this version. One that was written since is left as it is: it is another's by now.
-    pub async fn delete_version(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        version: &str,
-    ) -> Result<(), ClusterError> {
-        let preconditions = Preconditions { uid: None, resource_version: Some(version.to_owned()) };
-        match self.remove(kind, namespace, name, Some(preconditions)).await {
-            Err(error) if error.disposition == Disposition::Changed => Ok(()),
-            removed => removed,
-        }
+    pub async fn delete_read(&self, kind: Kind, namespace: &str, read: &Object) -> Result<(), ClusterError> {
+        let version = read.resource_version().to_owned();
+        let preconditions = Preconditions { uid: None, resource_version: Some(version) };
+        self.remove(kind, namespace, read.name(), Some(preconditions)).await
     }
 
     async fn remove(

@@ -19,8 +19,6 @@ use crate::kubernetes::{
 const ANNOTATION_VERB: &str = "vkube.dev/verb";
 /// Annotation: the sequence of the order's last delete: what older jobs made must not be.
 const ANNOTATION_DELETED: &str = "vkube.dev/deleted";
-/// Annotation: the sequence of the order's last cancel, and the revision that it goes back to.
-const ANNOTATION_RETURNED: &str = "vkube.dev/returned";
 
 /// A job as its fence knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +42,6 @@ pub struct Fence {
     pub revision: Option<Revision>,
     /// The sequence of the last delete that was begun.
     pub deleted: Option<Sequence>,
-    /// The last cancel that was begun: its sequence, and the revision that it goes back to.
-    pub returned: Option<(Sequence, Revision)>,
     /// Whether it was just made: the order's first job here.
     pub fresh: bool,
 }
@@ -57,28 +53,18 @@ impl Fence {
             sequence: number(ANNOTATION_SEQUENCE)?,
             revision: lease.annotation(ANNOTATION_REVISION).and_then(|text| text.parse().ok()),
             deleted: number(ANNOTATION_DELETED),
-            returned: lease.annotation(ANNOTATION_RETURNED).and_then(|text| {
-                let (sequence, revision) = text.split_once(' ')?;
-                Some((sequence.parse().ok()?, revision.parse().ok()?))
-            }),
             fresh: false,
         })
     }
 
     fn at(mark: &Mark, before: Option<&Self>) -> Self {
-        let mut deleted = before.and_then(|fence| fence.deleted);
-        let mut returned = before.and_then(|fence| fence.returned);
-        match mark.verb {
-            Verb::Delete => deleted = Some(mark.sequence),
-            Verb::Cancel => returned = mark.revision.map(|revision| (mark.sequence, revision)),
-            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose => {}
-        }
-        Self { sequence: mark.sequence, revision: mark.revision, deleted, returned, fresh: before.is_none() }
-    }
-
-    /// The revision that a cancel newer than this sequence goes back to.
-    pub fn returned_since(&self, sequence: Sequence) -> Option<Revision> {
-        self.returned.filter(|(cancel, _)| *cancel > sequence).map(|(_, revision)| revision)
+        let deleted = match mark.verb {
+            Verb::Delete => Some(mark.sequence),
+            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel => {
+                before.and_then(|fence| fence.deleted)
+            }
+        };
+        Self { sequence: mark.sequence, revision: mark.revision, deleted, fresh: before.is_none() }
     }
 }
 
@@ -149,7 +135,6 @@ impl Fences {
             (ANNOTATION_JOB, Some(mark.job.to_string())),
             (ANNOTATION_REVISION, fence.revision.map(|revision| revision.to_string())),
             (ANNOTATION_DELETED, fence.deleted.map(|deleted| deleted.to_string())),
-            (ANNOTATION_RETURNED, fence.returned.map(|(sequence, revision)| format!("{sequence} {revision}"))),
         ];
         let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let metadata = ObjectMeta {
@@ -194,28 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_remembers_where_the_last_cancel_went_back_to() {
-        let revision: Revision = 7.try_into().unwrap();
-        let first = Fence::at(&mark(1, Verb::Deploy), None);
-        let cancelled = Fence::at(&Mark { revision: Some(revision), ..mark(2, Verb::Cancel) }, Some(&first));
-        let again = Fence::at(&mark(3, Verb::Deploy), Some(&cancelled));
-        for (case, fence, sequence, expected) in [
-            ("no cancel yet", &first, 1, None),
-            ("after the job", &cancelled, 1, Some(revision)),
-            ("the job itself", &cancelled, 2, None),
-            ("remembered", &again, 1, Some(revision)),
-        ] {
-            assert_eq!(fence.returned_since(sequence.try_into().unwrap()), expected, "{case}");
-        }
-    }
-
-    #[test]
     fn a_printed_fence_reads_back() {
         let fences = Fences { namespace: "vkube-system".to_owned(), worker: Instance::unique("worker") };
         let order: OrderId = "a".parse().unwrap();
-        let cancel = Fence::at(&Mark { revision: Some(6.try_into().unwrap()), ..mark(8, Verb::Cancel) }, None);
         let mark = Mark { revision: Some(7.try_into().unwrap()), ..mark(9, Verb::Delete) };
-        let fence = Fence::at(&mark, Some(&cancel));
+        let fence = Fence { fresh: false, ..Fence::at(&mark, None) };
         let body = fences.body(&order, &mark, &fence, Some("12"));
         assert_eq!(Fence::read(&Object(body)), Some(fence));
     }

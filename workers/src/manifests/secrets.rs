@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::name::Revision;
 use common::pod::{Container, Pod, RegistryLogin};
 use common::sealed::{KeyRing, SealError};
 use k8s_openapi::ByteString;
@@ -24,11 +23,6 @@ pub(super) fn environment_name(by: &Identity) -> String {
 /// The Secret of one container's registry login.
 pub(super) fn login_name(by: &Identity, container: usize) -> String {
     format!("pull-r{}-{container}", by.revision)
-}
-
-/// Whether a config map or a Secret is one of this revision, by its name.
-pub fn is_of(name: &str, revision: Revision) -> bool {
-    name.split('-').nth(1).and_then(|part| part.strip_prefix('r')).is_some_and(|part| part == revision.to_string())
 }
 
 /// The key of a container's variable: `<container>.<NAME>`, or its position where that is too long. Names do not begin

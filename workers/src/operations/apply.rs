@@ -3,21 +3,20 @@
 //!
 //! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
 //! read and moved, one read each for the namespace, the lasting objects, the Deployment and the policy, one write for the
-//! Deployment, the policy and each other object that changes, fence read, one delete for each config map and Secret of the
-//! revision before.
+//! Deployment, the policy and each other object that changes, fence read, one look and one delete for each config map and Secret of
+//! the revision before.
 
 use common::failure::{Failure, Reason};
 use common::ingress::Exposure;
 use common::job::{Target, Verb};
 
-use super::leftovers::Content;
 use super::overtaken::{give_way, is_written_by, remove_contents};
 use super::rollout;
 use super::write::{self, Outcome};
 use super::{AboutJob, Operation, OperationError, RetryCause, expose, leftovers};
 use crate::cluster::fence::{Fence, Mark};
 use crate::context::Context;
-use crate::kubernetes::Identity;
+use crate::kubernetes::{Identity, Manifest};
 use crate::manifests::Manifests;
 
 impl Operation for Target {
@@ -36,34 +35,34 @@ impl Operation for Target {
         expose::check(context, self)?;
         let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
-        let mut contents = leftovers::not_applied(&manifests.contents);
+        let contents = manifests.contents.as_slice();
         if fence.sequence > about.sequence {
-            return Err(yield_to(context, about, self, &contents, &fence).await?);
+            return Err(yield_to(context, about, self, contents, &fence).await?);
         }
-        let written = write_all(context, &by, &manifests, &mut contents, &self.exposure, &fence).await;
+        let written = write_all(context, &by, &manifests, &self.exposure, &fence).await;
         // Whatever became of the objects: a job that was overtaken meanwhile has to tidy up.
         if let Some(newer) = newer(context, about).await? {
-            return Err(yield_to(context, about, self, &contents, &newer).await?);
+            return Err(yield_to(context, about, self, contents, &newer).await?);
         }
         let deployment = match written {
             Ok(Outcome::Done(deployment)) => deployment,
             Ok(Outcome::Overtaken) => return Err(OperationError::Retry(RetryCause::Contended)),
             Err(OperationError::Refused(failure)) => {
                 // What was meant to come after what was there before is not needed.
-                let deployment = remove_contents(context, about, &contents, None).await?;
+                let deployment = remove_contents(context, about, contents).await?;
                 let stands = deployment.is_some_and(|deployment| is_written_by(&deployment, about));
                 return Err(if stands { OperationError::Unready(failure) } else { OperationError::Refused(failure) });
             }
             Err(error) => return Err(error),
         };
-        leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment).await?;
+        leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment, about.sequence).await?;
         if about.verb == Verb::Expose {
             return Ok(());
         }
         about.slot.leave();
         match rollout::wait(context, about, self).await? {
             rollout::End::Done => Ok(()),
-            rollout::End::Overtaken(newer) => Err(yield_to(context, about, self, &contents, &newer).await?),
+            rollout::End::Overtaken(newer) => Err(yield_to(context, about, self, contents, &newer).await?),
         }
     }
 }
@@ -72,12 +71,11 @@ async fn write_all(
     context: &Context,
     by: &Identity,
     manifests: &Manifests,
-    contents: &mut [Content],
     exposure: &Exposure,
     fence: &Fence,
 ) -> Result<Outcome, OperationError> {
     let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
-    let outcome = write::objects(&context.cluster, by, manifests, contents, state).await?;
+    let outcome = write::objects(&context.cluster, by, manifests, state).await?;
     if matches!(outcome, Outcome::Done(_)) {
         expose::apply(context, by, exposure, &manifests.exposure).await?;
     }
@@ -89,7 +87,7 @@ async fn yield_to(
     context: &Context,
     about: &AboutJob,
     target: &Target,
-    contents: &[Content],
+    contents: &[Manifest],
     fence: &Fence,
 ) -> Result<OperationError, OperationError> {
     expose::give_way(context, about, &target.exposure).await?;

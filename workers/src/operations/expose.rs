@@ -8,6 +8,7 @@ use common::name::Sequence;
 
 use super::write::written_by;
 use super::{AboutJob, OperationError, write};
+use crate::cluster::classify::Disposition;
 use crate::context::Context;
 use crate::kubernetes::{Identity, Kind, Manifest, namespace_of};
 use crate::manifests::{ISSUED_SECRET, SINGLE};
@@ -64,7 +65,10 @@ async fn remove(context: &Context, namespace: &str, is_meant: impl Fn(Sequence) 
     for kind in KINDS {
         let found = context.cluster.read(kind, namespace, SINGLE).await?;
         let Some(found) = found.filter(|found| written_by(found).is_none_or(&is_meant)) else { continue };
-        context.cluster.delete_version(kind, namespace, SINGLE, found.resource_version()).await?;
+        match context.cluster.delete_read(kind, namespace, &found).await {
+            Err(error) if error.disposition == Disposition::Changed => {}
+            deleted => deleted?,
+        }
     }
     Ok(())
 }

@@ -3,13 +3,12 @@
 
 use common::name::Revision;
 
-use super::leftovers::Content;
 use super::write::written_by;
 use super::{AboutJob, OperationError, leftovers};
 use crate::cluster::Object;
 use crate::cluster::fence::Fence;
 use crate::context::Context;
-use crate::kubernetes::{ANNOTATION_JOB, Kind, LABEL_ORDER, namespace_of};
+use crate::kubernetes::{ANNOTATION_JOB, Kind, LABEL_ORDER, Manifest, namespace_of};
 
 /// Removes what a job that was overtaken has made, and what it had still to remove; answers that it was overtaken, and
 /// whether its Deployment stands.
@@ -17,7 +16,7 @@ pub(super) async fn give_way(
     context: &Context,
     about: &AboutJob,
     revision: Revision,
-    contents: &[Content],
+    contents: &[Manifest],
     fence: &Fence,
 ) -> Result<OperationError, OperationError> {
     let by = fence.sequence;
@@ -25,9 +24,7 @@ pub(super) async fn give_way(
         remove_condemned(context, about, fence).await?;
     }
     let Some(newer) = fence.revision else { return Ok(OperationError::Superseded { by }) };
-    let contents = if newer == revision { &[] } else { contents };
-    let spared = fence.returned_since(about.sequence);
-    let deployment = remove_contents(context, about, contents, spared).await?;
+    let deployment = remove_contents(context, about, if newer == revision { &[] } else { contents }).await?;
     Ok(if deployment.is_some_and(|deployment| is_written_by(&deployment, about)) {
         OperationError::Overtaken { by }
     } else {
@@ -40,17 +37,16 @@ pub(super) fn is_written_by(object: &Object, about: &AboutJob) -> bool {
     object.annotation(ANNOTATION_JOB) == Some(about.id.to_string().as_str())
 }
 
-/// Removes these config maps and Secrets, unless the order's Deployment, which is given back, uses them. See
-/// [`leftovers::remove_all`] of what is spared.
+/// Removes these config maps and Secrets, unless the order's Deployment, which is given back, uses them.
 pub(super) async fn remove_contents(
     context: &Context,
     about: &AboutJob,
-    contents: &[Content],
-    spared: Option<Revision>,
+    contents: &[Manifest],
 ) -> Result<Option<Object>, OperationError> {
     let namespace = namespace_of(&about.order);
     let deployment = context.cluster.read(Kind::Deployment, &namespace, about.order.as_str()).await?;
-    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents, spared).await?;
+    let contents = contents.iter().map(|manifest| (manifest.kind, manifest.name.clone()));
+    leftovers::remove_all(&context.cluster, &namespace, deployment.as_ref(), contents, about.sequence).await?;
     Ok(deployment)
 }
 

@@ -248,8 +248,8 @@ async fn an_operation_costs_what_its_file_says() {
     let (first, second) = (deploy(1), deploy(2));
     // Fence read and made, namespace, 4 lasting objects, 3 contents, Deployment, fence read.
     assert_eq!(requests(&[], &first).await, 2 + 1 + 4 + 3 + 1 + 1);
-    // Fence read and moved, 6 reads, policy, 3 contents and Deployment written, fence read, 3 contents removed.
-    assert_eq!(requests(&[&first], &second).await, 2 + 6 + 5 + 1 + 3);
+    // Fence read and moved, 6 reads, policy, 3 contents and Deployment written, fence read, 3 contents looked at and removed.
+    assert_eq!(requests(&[&first], &second).await, 2 + 6 + 5 + 1 + 6);
     // Fence read and moved, 6 reads, Deployment and policy written, Service and Ingress read and written, fence read.
     assert_eq!(requests(&[&first], &about(&first, 2, Verb::Expose)).await, 2 + 6 + 2 + 4 + 1);
     // Fence read and moved, 6 reads, Deployment and policy written, fence read.

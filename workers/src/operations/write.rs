@@ -2,10 +2,9 @@
 //! newer job wrote.
 
 use common::name::Sequence;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 
-use super::leftovers::{self, Content};
-use super::{OperationError, RetryCause};
+use super::{OperationError, RetryCause, leftovers};
 use crate::cluster::classify::Disposition;
 use crate::cluster::fence::Fence;
 use crate::cluster::{Cluster, Expect, Object};
@@ -102,7 +101,6 @@ pub(super) async fn objects(
     cluster: &Cluster,
     by: &Identity,
     manifests: &Manifests,
-    contents: &mut [Content],
     state: Namespace,
 ) -> Result<Outcome, OperationError> {
     let namespace = by.namespace();
@@ -132,7 +130,7 @@ pub(super) async fn objects(
         write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
     let is_first = current.is_none();
-    let Written::Done(deployment) = deployment(cluster, by, manifests, contents, current).await? else {
+    let Written::Done(deployment) = deployment(cluster, by, manifests, current).await? else {
         return Ok(Outcome::Overtaken);
     };
     if !is_first {
@@ -141,26 +139,29 @@ pub(super) async fn objects(
     Ok(Outcome::Done(deployment))
 }
 
-/// Writes the Deployment, and before it what it uses, with a note of what that is. Where it says what it should, all that it
+/// Writes the Deployment, and before it what it uses. Where it says what it should, all that it
 /// uses is there: it was written after it.
 async fn deployment(
     cluster: &Cluster,
     by: &Identity,
     manifests: &Manifests,
-    contents: &mut [Content],
     mut current: Option<Object>,
 ) -> Result<Written, OperationError> {
     let (namespace, manifest) = (by.namespace(), &manifests.deployment);
     for _ in 0..TRIES {
-        let uses = match &current {
-            Some(found) => match standing(found, by, manifest)? {
-                Standing::Done(written) => return Ok(written),
-                Standing::OfAnother => leftovers::used_by(found),
-                Standing::Different => apply_all(cluster, &namespace, &manifests.contents, contents).await?,
-            },
-            None => apply_all(cluster, &namespace, &manifests.contents, contents).await?,
+        let standing = current.as_ref().map(|found| standing(found, by, manifest)).transpose()?;
+        match standing {
+            Some(Standing::Done(written)) => return Ok(written),
+            Some(Standing::OfAnother) => {}
+            Some(Standing::Different) | None => {
+                let contents = manifests.contents.iter();
+                try_join_all(contents.map(|content| cluster.apply(&namespace, content, &Expect::Anything))).await?;
+            }
+        }
+        let noting = match &current {
+            Some(before) => leftovers::noting(before, manifest),
+            None => manifest.clone(),
         };
-        let noting = leftovers::noting(current.as_ref(), manifest, &uses);
         if let Some(deployment) = apply(cluster, &namespace, &noting, current.as_ref()).await? {
             return Ok(Written::Done(deployment));
         }
@@ -168,22 +169,6 @@ async fn deployment(
         current = cluster.read(Kind::Deployment, &namespace, &manifest.name).await?;
     }
     Err(OperationError::Retry(RetryCause::Contended))
-}
-
-/// Applies what the Deployment uses, and keeps the versions, of those too that were applied beside one that was not.
-async fn apply_all(
-    cluster: &Cluster,
-    namespace: &str,
-    manifests: &[Manifest],
-    contents: &mut [Content],
-) -> Result<Vec<Content>, OperationError> {
-    let applied =
-        join_all(manifests.iter().map(|manifest| cluster.apply(namespace, manifest, &Expect::Anything))).await;
-    for (content, applied) in contents.iter_mut().zip(&applied) {
-        content.version = applied.as_ref().ok().map(|object| object.resource_version().to_owned());
-    }
-    applied.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(contents.to_vec())
 }
 
 /// How an object that was found compares with what it should be.

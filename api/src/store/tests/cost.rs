@@ -63,8 +63,8 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.job_by_key(&one, "key"));
     assert_costs!(database, 1, store.jobs(&one, None, 10));
     assert_costs!(database, 1, store.queue(&job));
-    assert_costs!(database, 1, store.set_description(&one, "shop"));
-    assert_costs!(database, 1, store.set_label(&one, "shop"));
+    assert_costs!(database, 1, store.set_description(&one, "shop", &word()));
+    assert_costs!(database, 1, store.set_label(&one, "shop", &word()));
     assert_costs!(database, 1, store.holdings(&here, &one));
     assert_costs!(database, 1, store.orders_with_ports());
     assert_costs!(database, 1, store.jobs_left(0.0, 10));

@@ -115,6 +115,11 @@ impl Apiserver {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
                 if state.objects.contains_key(&path) { failure(409, "AlreadyExists") } else { state.put(path, body) }
             }
+            // A look at what is there.
+            Method::PATCH if body == json!({}) => match state.objects.get(path) {
+                Some(found) => (200, json!({ "metadata": found["metadata"] })),
+                None => failure(404, "NotFound"),
+            },
             Method::PUT | Method::PATCH => {
                 let found = state.objects.get(path).cloned();
                 let (named, is) = (&body["metadata"]["resourceVersion"], found.as_ref().map(version));

@@ -98,7 +98,7 @@ async fn a_job_that_was_overtaken_says_whether_what_it_wrote_stands() {
     let (first, second, third, fourth) = (deploy(1), deploy(2), deploy(3), deploy(4));
     let server = after(&[&first]).await;
     // The second has written its Deployment when the third begins, which is then refused.
-    let written = requests(&[&first], &second).await - 4;
+    let written = requests(&[&first], &second).await - 7;
     let line = Line::with(written, Fault::Held);
     let asleep = context(&server, &line, &[&first, &second, &third]);
     let work = held(&asleep, &line, &second).await;
