@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use e2e::door::{Call, Door, Doors, Operation};
 use e2e::expected::Expected;
+use e2e::operator::Operator;
 use e2e::order::{Order, OrderOptions, text};
 use e2e::pod::{container, idle, pod, with};
 use e2e::test::{Test, test};
@@ -26,15 +27,17 @@ enum State {
     Stopped,
     /// It was never deployed; paths name the job of another order.
     Never,
+    /// It ran, and its paid time is over.
+    Over,
 }
 
 impl State {
     /// The columns of [`table`].
-    const ALL: [Self; 4] = [Self::Other, Self::Aborted, Self::Stopped, Self::Never];
+    const ALL: [Self; 5] = [Self::Other, Self::Aborted, Self::Stopped, Self::Never, Self::Over];
 }
 
 /// Every operation with a call that is right, and what it is answered with by [`State::ALL`].
-fn table(region: &str) -> Vec<(Call, [Expected; 4])> {
+fn table(region: &str) -> Vec<(Call, [Expected; 5])> {
     use Expected as E;
     const TOLD: E = E::DONE;
     const GONE: E = E::NOT_DEPLOYED;
@@ -49,32 +52,32 @@ fn table(region: &str) -> Vec<(Call, [Expected; 4])> {
     // The pods of the scene have no ports.
     let portless = E::Wrong(&["containerPort"]);
     vec![
-        //                                      another order, aborted, stopped, never deployed
-        (call("get_order"), [TOLD, TOLD, TOLD, TOLD]),
-        (call("get_user_service"), [TOLD, TOLD, TOLD, TOLD]),
-        (call("list_jobs"), [TOLD, TOLD, TOLD, TOLD]),
-        (call("get_job"), [E::ABSENT, TOLD, TOLD, E::ABSENT]),
-        (call("watch_job"), [E::ABSENT, TOLD, TOLD, E::ABSENT]),
-        (call("get_pod_log"), [TOLD, GONE, E::NO_LOG, GONE]),
-        (call("get_pod_status"), [TOLD, GONE, TOLD, GONE]),
-        (call("follow_pod_logs").with("unfollow", "true"), [TOLD, GONE, E::NO_LOG, GONE]),
-        (call("get_usage"), [TOLD, GONE, TOLD, GONE]),
-        (call("get_deployment_info"), [TOLD, GONE, TOLD, GONE]),
-        (call("get_pod_configmap"), [TOLD, GONE, TOLD, GONE]),
-        (say("set_order_description", "description"), [E::DONE, E::ENDED, E::DONE, E::DONE]),
-        (say("set_order_label", "customizedLabel"), [E::DONE, E::ENDED, E::DONE, E::DONE]),
-        (step("cancel_job"), [E::ABSENT, E::BEGUN, E::BEGUN, E::ABSENT]),
-        (step("restart_pod"), [E::ACCEPTED, E::ENDED, E::STOPPED, GONE]),
-        (step("stop_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
-        (step("start_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
-        (bind, [portless, E::ENDED, portless, GONE]),
-        (add, [E::ABSENT, E::ENDED, E::ABSENT, GONE]),
-        (step("unbind_domains"), [E::ABSENT, E::ENDED, E::ABSENT, GONE]),
-        (deploy("deploy_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),
-        (deploy("create_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),
-        (deploy("update_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED]),
-        (settings, [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
-        (images, [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE]),
+        //                                      another order, aborted, stopped, never deployed, paid time over
+        (call("get_order"), [TOLD, TOLD, TOLD, TOLD, TOLD]),
+        (call("get_user_service"), [TOLD, TOLD, TOLD, TOLD, TOLD]),
+        (call("list_jobs"), [TOLD, TOLD, TOLD, TOLD, TOLD]),
+        (call("get_job"), [E::ABSENT, TOLD, TOLD, E::ABSENT, TOLD]),
+        (call("watch_job"), [E::ABSENT, TOLD, TOLD, E::ABSENT, TOLD]),
+        (call("get_pod_log"), [TOLD, GONE, E::NO_LOG, GONE, E::NO_LOG]),
+        (call("get_pod_status"), [TOLD, GONE, TOLD, GONE, TOLD]),
+        (call("follow_pod_logs").with("unfollow", "true"), [TOLD, GONE, E::NO_LOG, GONE, E::NO_LOG]),
+        (call("get_usage"), [TOLD, GONE, TOLD, GONE, TOLD]),
+        (call("get_deployment_info"), [TOLD, GONE, TOLD, GONE, TOLD]),
+        (call("get_pod_configmap"), [TOLD, GONE, TOLD, GONE, TOLD]),
+        (say("set_order_description", "description"), [E::DONE, E::ENDED, E::DONE, E::DONE, E::ENDED]),
+        (say("set_order_label", "customizedLabel"), [E::DONE, E::ENDED, E::DONE, E::DONE, E::ENDED]),
+        (step("cancel_job"), [E::ABSENT, E::BEGUN, E::BEGUN, E::ABSENT, E::BEGUN]),
+        (step("restart_pod"), [E::ACCEPTED, E::ENDED, E::STOPPED, GONE, E::ENDED]),
+        (step("stop_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE, E::ENDED]),
+        (step("start_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE, E::ENDED]),
+        (bind, [portless, E::ENDED, portless, GONE, E::ENDED]),
+        (add, [E::ABSENT, E::ENDED, E::ABSENT, GONE, E::ENDED]),
+        (step("unbind_domains"), [E::ABSENT, E::ENDED, E::ABSENT, GONE, E::ENDED]),
+        (deploy("deploy_pod"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED, E::ENDED]),
+        (deploy("create_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED, E::ENDED]),
+        (deploy("update_deployment"), [E::ACCEPTED, E::ENDED, E::ACCEPTED, E::ACCEPTED, E::ENDED]),
+        (settings, [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE, E::ENDED]),
+        (images, [E::ACCEPTED, E::ENDED, E::ACCEPTED, GONE, E::ENDED]),
     ]
 }
 
@@ -92,18 +95,24 @@ struct Scene {
     aborted: Deployed,
     stopped: Deployed,
     never: Order,
+    over: Deployed,
 }
 
 impl Scene {
     async fn set(t: &Test, doors: &Doors, token: &str) -> Result<Self> {
-        let (hidden, other, aborted, stopped) = futures::try_join!(deployed(t), deployed(t), deployed(t), deployed(t))?;
+        let [hidden, other, aborted, stopped, over] =
+            futures::future::try_join_all(std::array::from_fn::<_, 5, _>(|_| deployed(t)))
+                .await?
+                .try_into()
+                .map_err(|_| anyhow!("as many were deployed as were asked for"))?;
         let abort = Call::of("abort_order").operator(token).with("id", &aborted.order.id);
         let abort = abort.body(r#"{"reason":"test"}"#).with("Prefer", "wait=60");
         let stop = Call::of("stop_pod").with("secret", &stopped.order.secret).with("Prefer", "wait=60");
         for call in [abort, stop] {
             doors.ask(Door::Rest, &call).await?.ok()?;
         }
-        Ok(Self { hidden, other, aborted, stopped, never: t.order(&OrderOptions::units(1)).await? })
+        end(t, &over.order).await?;
+        Ok(Self { hidden, other, aborted, stopped, never: t.order(&OrderOptions::units(1)).await?, over })
     }
 
     /// The order of a state, and the job that a path names.
@@ -113,6 +122,7 @@ impl Scene {
             State::Aborted => (&self.aborted.order, &self.aborted.job),
             State::Stopped => (&self.stopped.order, &self.stopped.job),
             State::Never => (&self.never, &self.hidden.job),
+            State::Over => (&self.over.order, &self.over.job),
         }
     }
 
@@ -125,11 +135,21 @@ impl Scene {
                 self.never = t.order(&OrderOptions::units(1)).await?;
                 return Ok(());
             }
-            State::Aborted => anyhow::bail!("an order that was aborted takes no change"),
+            State::Aborted | State::Over => anyhow::bail!("an order that has ended takes no change"),
         };
         let call = Call::of(back).with("secret", &order.secret).with("Prefer", "respond-async");
         doors.ask(Door::Rest, &call).await?.is(202).map(drop)
     }
+}
+
+/// Moves the order's end into the past, and waits until that has stopped it.
+async fn end(t: &Test, order: &Order) -> Result<()> {
+    Operator::of(t.shared().await?)?.move_ends(&[order], -1).await?;
+    until("its end has stopped the order", Duration::from_mins(1), async || {
+        let status = order.status().await?.ok()?;
+        Ok((status["podStatus"] == json!({})).then_some(()))
+    })
+    .await
 }
 
 /// Runs a container that has the order's id in its command, its log and its configuration file.

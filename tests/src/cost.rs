@@ -92,7 +92,18 @@ pub struct Request {
     #[serde(default)]
     pub user_agent: String,
     /// Logs and watches are noted when they begin as well.
-    stage: String,
+    stage: Stage,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Stage {
+    /// Its answer begins; noted of logs and watches only.
+    #[serde(rename = "ResponseStarted")]
+    Begun,
+    /// It is answered.
+    #[serde(rename = "ResponseComplete")]
+    Ended,
 }
 
 impl Requests {
@@ -103,17 +114,20 @@ impl Requests {
         Ok(Self { log, from })
     }
 
-    /// The requests of workers about this order since then.
+    /// The requests of workers about this order that were answered since then.
     pub fn of_workers_about(&self, order: &str) -> Result<Vec<Request>> {
+        self.at(Stage::Ended, order)
+    }
+
+    /// The requests of workers about this order that have come so far since then.
+    pub fn at(&self, stage: Stage, order: &str) -> Result<Vec<Request>> {
         let mut file = std::fs::File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.from))?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
         let whole = text.lines().filter_map(|line| serde_json::from_str::<Request>(line).ok());
         let ours = |request: &Request| {
-            request.stage == "ResponseComplete"
-                && request.user_agent.starts_with("vkube-worker")
-                && request.uri.contains(order)
+            request.stage == stage && request.user_agent.starts_with("vkube-worker") && request.uri.contains(order)
         };
         Ok(whole.filter(ours).collect())
     }

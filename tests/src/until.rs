@@ -13,9 +13,10 @@ pub async fn until<T>(what: &str, within: Duration, mut ask: impl AsyncFnMut() -
         let left = within.saturating_sub(begun.elapsed());
         match tokio::time::timeout(left, ask()).await {
             Ok(Ok(Some(value))) => return Ok(value),
-            Ok(Ok(None)) => tokio::time::sleep(ASK_EVERY.min(left)).await,
+            // An answer that is there at once is in time even when none is left.
+            Ok(Ok(None)) if !left.is_zero() => tokio::time::sleep(ASK_EVERY.min(left)).await,
             Ok(Err(error)) => return Err(error).with_context(|| format!("while waiting until {what}")),
-            Err(_) => bail!("not within {within:?}: {what}"),
+            Ok(Ok(None)) | Err(_) => bail!("not within {within:?}: {what}"),
         }
     }
 }

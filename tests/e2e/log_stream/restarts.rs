@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cost::Requests;
+use e2e::cost::{Requests, Stage};
 use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
 use e2e::order::{Order, OrderOptions};
 use e2e::pod::pod;
@@ -131,15 +131,18 @@ fn nothing_is_followed_for_an_api_that_stands_still_and_it_goes_on_when_it_wakes
     test(async |t| {
         let system = t.system(t.stack.region.as_str(), 1, 1).await?;
         let order = runs(t, &system, &flood("flood")).await?;
-        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
-        lines.read_many(&mut stream, 50).await?;
         let requests = Requests::from_now(t.stack)?;
-        system.apis[0].process.pause().await?;
-        until("the worker has ended its follow", Duration::from_secs(20), async || {
-            let asked = requests.of_workers_about(&order.id)?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        let follow = async |stage| {
+            let asked = requests.at(stage, &order.id)?;
             Ok(asked.iter().any(|request| request.uri.contains("follow=true")).then_some(()))
-        })
-        .await?;
+        };
+        // The first lines come from a page.
+        lines.read_many(&mut stream, 50).await?;
+        until("the worker follows", Duration::from_secs(20), async || follow(Stage::Begun).await).await?;
+        system.apis[0].process.pause().await?;
+        assert_eq!(follow(Stage::Ended).await?, None);
+        until("the worker has ended its follow", Duration::from_secs(20), async || follow(Stage::Ended).await).await?;
         system.apis[0].process.resume()?;
         reads_on(&mut lines, &mut stream, Duration::from_secs(10)).await
     })
