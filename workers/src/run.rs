@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::health::{Check, Health};
 use crate::observed_ports::Observer;
 use crate::presence::Herald;
-use crate::settings::{PortSettings, Settings};
+use crate::settings::{PortSettings, Settings, WorkSettings};
 
 /// How long it may take to tell that no more work is taken.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
     watch_cluster(&parts, &mut background, &leave);
     tell(&parts, &settings.ports, &mut telling, &stop);
-    take_work(&parts, &mut work, settings.work.jobs, settings.work.reads, &stop, &abort);
+    take_work(&parts, &mut work, settings.work, &stop, &abort);
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -176,8 +176,7 @@ fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &
 fn take_work(
     parts: &Parts,
     tasks: &mut JoinSet<()>,
-    job_slots: usize,
-    read_slots: usize,
+    settings: WorkSettings,
     stop: &CancellationToken,
     abort: &CancellationToken,
 ) {
@@ -189,8 +188,9 @@ fn take_work(
         abort: abort.clone(),
     });
     let (queue, token) = (Arc::clone(&parts.jobs), stop.clone());
-    tasks.spawn(async move { queue.run(&jobs, job_slots, &token).await });
-    let follows = Arc::new(Follows::new(parts.broker.clone(), &parts.context, &parts.worker, stop.clone()));
+    tasks.spawn(async move { queue.run(&jobs, settings.jobs, &token).await });
+    let (broker, most) = (parts.broker.clone(), settings.follows);
+    let follows = Arc::new(Follows::new(broker, &parts.context, &parts.worker, most, stop.clone()));
     let reads = Arc::new(Reads {
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
@@ -199,7 +199,7 @@ fn take_work(
     });
     tasks.spawn(async move { follows.run().await });
     let (queue, token) = (Arc::clone(&parts.reads), stop.clone());
-    tasks.spawn(async move { queue.run(&reads, read_slots, &token).await });
+    tasks.spawn(async move { queue.run(&reads, settings.reads, &token).await });
 }
 
 fn health(parts: &Parts, stop: &CancellationToken) -> Health {

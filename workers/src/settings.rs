@@ -18,8 +18,10 @@ use common::sealed::KeyRing;
 use common::settings::{Reader, Setting, SettingsError};
 use common::telemetry::TelemetrySettings;
 
-const REGION: Setting =
-    Setting::without_default("VKUBE_REGION", "The code of the region whose pods this worker runs, such as ausrine.");
+const REGION: Setting = Setting::without_default(
+    "VKUBE_REGION",
+    "The code of the region whose pods this worker runs, such as ausrine. Must be set.",
+);
 const NATS_URL: Setting =
     Setting::new("VKUBE_NATS_URL", "nats://127.0.0.1:4222", "The NATS servers, divided by commas.");
 const NATS_CREDENTIALS_FILE: Setting = Setting::without_default(
@@ -39,7 +41,7 @@ const NAMESPACE: Setting = Setting::new(
 );
 const SEAL_PRIVATE_KEY_FILES: Setting = Setting::without_default(
     "VKUBE_SEAL_PRIVATE_KEY_FILES",
-    "Files with the region's X25519 private keys in hex, divided by commas; the first is announced, all of them open.",
+    "Files with the region's X25519 private keys in hex, divided by commas; the first is announced, all of them open. Must be set.",
 );
 const JOB_CONCURRENCY: Setting = Setting::new(
     "VKUBE_JOB_CONCURRENCY",
@@ -48,6 +50,11 @@ const JOB_CONCURRENCY: Setting = Setting::new(
 );
 const READ_CONCURRENCY: Setting =
     Setting::new("VKUBE_READ_CONCURRENCY", "16", "How many reads are answered at once, 1 to 256.");
+const LOG_FOLLOWS: Setting = Setting::new(
+    "VKUBE_LOG_FOLLOWS",
+    "512",
+    "How many logs are followed at once, 1 to 4096, each a connection to the apiserver; further ones are read in pages.",
+);
 const PORTS_RANDOM_RANGE: Setting =
     Setting::new("VKUBE_PORTS_RANDOM_RANGE", "20000-29999", "Where the region's assigned host ports come from.");
 const PORTS_DENY: Setting = Setting::new(
@@ -157,6 +164,8 @@ pub struct WorkSettings {
     pub jobs: usize,
     /// Reads at once.
     pub reads: usize,
+    /// Logs followed at once.
+    pub follows: usize,
     /// How long a job waits for what the cluster does.
     pub rollout_timeout: Duration,
     /// How long work in flight may take at the end.
@@ -217,6 +226,7 @@ impl Settings {
             SEAL_PRIVATE_KEY_FILES,
             JOB_CONCURRENCY,
             READ_CONCURRENCY,
+            LOG_FOLLOWS,
             ROLLOUT_TIMEOUT,
             SHUTDOWN_GRACE,
             PORTS_RANDOM_RANGE,
@@ -273,11 +283,13 @@ impl Settings {
 fn read_work(read: &mut Reader<'_>) -> Option<WorkSettings> {
     let jobs = read.number(&JOB_CONCURRENCY, 1..=64);
     let reads = read.number(&READ_CONCURRENCY, 1..=256);
+    let follows = read.number(&LOG_FOLLOWS, 1..=4096);
     let rollout_timeout = read.number(&ROLLOUT_TIMEOUT, 30..=3600);
     let shutdown_grace = read.number(&SHUTDOWN_GRACE, 1..=600);
     Some(WorkSettings {
         jobs: usize::try_from(jobs?).ok()?,
         reads: usize::try_from(reads?).ok()?,
+        follows: usize::try_from(follows?).ok()?,
         rollout_timeout: Duration::from_secs(rollout_timeout?),
         shutdown_grace: Duration::from_secs(shutdown_grace?),
     })

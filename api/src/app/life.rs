@@ -109,7 +109,7 @@ impl App {
         for Taken { job, order, verb, .. } in &taken {
             tracing::info!(%order, %job, verb = verb.as_str(), "a step of the order's life is due");
         }
-        let messages = futures::stream::iter(taken).filter_map(async |taken| taken.message);
+        let messages = futures::stream::iter(taken.into_iter().filter_map(|taken| taken.message));
         messages.for_each_concurrent(PUBLISHED_AT_ONCE, async |message| drop(self.run(&message, Wait::No).await)).await;
     }
 }

@@ -20,8 +20,6 @@ use super::credit::{Credit, Credits};
 use crate::context::Context;
 use crate::operations::{Listener, follow};
 
-/// The most follows of one worker, each a connection to the apiserver.
-const MAX_FOLLOWS: usize = 512;
 /// How long lines are gathered after a chunk was sent; a line after a silence goes at once.
 const GATHER: Duration = Duration::from_millis(20);
 /// The longest that the client may take to take a chunk: shorter than the worker's end may be delayed.
@@ -40,10 +38,10 @@ pub struct Follows {
 }
 
 impl Follows {
-    /// No follows yet; they end when told to stop.
-    pub fn new(broker: Broker, context: &Context, worker: &Instance, stop: CancellationToken) -> Self {
+    /// No follows yet, and so many at most, each a connection to the apiserver; they end when told to stop.
+    pub fn new(broker: Broker, context: &Context, worker: &Instance, most: usize, stop: CancellationToken) -> Self {
         let credits = Arc::new(Credits::new(&context.region, worker));
-        let room = Arc::new(Semaphore::new(MAX_FOLLOWS));
+        let room = Arc::new(Semaphore::new(most));
         Self { broker, credits, room, tasks: TaskTracker::new(), stop }
     }
 

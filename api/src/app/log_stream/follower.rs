@@ -157,10 +157,7 @@ impl Follower {
             return self.rest().await;
         };
         match seat.place(after) {
-            Place::Before(number) => {
-                self.pause = BACKOFF.0;
-                self.at = At::Live(seat, number);
-            }
+            Place::Before(number) => self.at = At::Live(seat, number),
             Place::Older => {}
             // The hub is a little behind, or waits for its region.
             Place::Unknown => {
@@ -182,12 +179,18 @@ impl Follower {
     async fn listen(&mut self, mut seat: Seat, number: u64) -> Option<Batch> {
         match seat.news(number, BATCH_BYTES) {
             News::Lines(lines) => {
+                self.pause = BACKOFF.0;
                 let next = number + lines.len() as u64;
                 let (events, goes_on) = self.progress.show_lines(lines);
                 self.at = if goes_on { At::Live(seat, next) } else { At::Over };
                 self.batch(events)
             }
             News::Lagging => None,
+            // Pages must do, until it does.
+            News::Refused => {
+                self.rest().await;
+                None
+            }
             News::Ended(ended) => self.end(self.progress.show_end(ended)),
             News::Nothing => {
                 let left = self.progress.left_ns(now_ns());

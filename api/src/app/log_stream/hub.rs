@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::failure::Reason;
 use common::log::{FollowEnd, Mark, RunId, take_line};
 use common::name::{ContainerName, OrderId, RegionCode};
 use common::read::{LogFollowQuery, Query, READ_VERSION, Read};
@@ -153,8 +152,12 @@ impl Hubs {
         loop {
             let chunk = match chunks.next().await {
                 Ok(chunk) => chunk,
-                Err(FollowError::Refused(failure)) if failure.reason == Reason::UnsupportedJob => {
-                    tracing::warn!(region = %key.region, "the region's worker is too old to follow a log");
+                Err(FollowError::Refused(failure)) => {
+                    if hub.ring().set_refused(true) {
+                        let (region, reason) = (&key.region, failure.message);
+                        tracing::warn!(%region, reason, "a region does not follow a log: its pages must do");
+                        hub.news.send_replace(());
+                    }
                     return None;
                 }
                 Err(error) => {
@@ -183,6 +186,7 @@ impl Hub {
         // Lines that are kept would keep the whole buffer that they came in.
         let mut lines = Bytes::copy_from_slice(lines);
         let mut ring = self.ring();
+        ring.set_refused(false);
         let readable = loop {
             match take_line(&mut lines) {
                 Ok(Some(line)) => ring.push(line, std::mem::take(&mut gap)),

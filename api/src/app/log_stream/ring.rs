@@ -33,6 +33,8 @@ pub(super) struct Ring {
     first: u64,
     lines: VecDeque<Kept>,
     bytes: usize,
+    /// Whether the region does not follow the log.
+    refused: bool,
     ended: Option<Ended>,
 }
 
@@ -56,6 +58,8 @@ pub(super) enum News {
     Lagging,
     /// Nothing yet.
     Nothing,
+    /// Nothing, until the region takes up a follow.
+    Refused,
     /// Nothing, ever.
     Ended(Ended),
 }
@@ -63,7 +67,7 @@ pub(super) enum News {
 impl Ring {
     /// An empty ring; the first line will be the one after this.
     pub(super) fn new(base: Option<Mark>) -> Self {
-        Self { base, first: 0, lines: VecDeque::new(), bytes: 0, ended: None }
+        Self { base, first: 0, lines: VecDeque::new(), bytes: 0, refused: false, ended: None }
     }
 
     /// The last line that is or was here: the next one is the one after it.
@@ -83,6 +87,11 @@ impl Ring {
             self.base = Some(oldest.line.mark);
             self.first += 1;
         }
+    }
+
+    /// Notes whether the region refuses to follow the log: lines must be had otherwise then. Says whether that is new.
+    pub(super) fn set_refused(&mut self, refused: bool) -> bool {
+        std::mem::replace(&mut self.refused, refused) != refused
     }
 
     /// Notes that nothing more comes.
@@ -122,6 +131,7 @@ impl Ring {
         match (lines.is_empty(), self.ended) {
             (false, _) => News::Lines(lines),
             (true, Some(ended)) => News::Ended(ended),
+            (true, None) if self.refused => News::Refused,
             (true, None) => News::Nothing,
         }
     }
