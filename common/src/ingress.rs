@@ -1,5 +1,6 @@
 //! By which domains the world reaches an order's pod, besides its host ports (`wire.md` §5).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,6 +25,12 @@ impl Domain {
     /// The domain as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Its last two labels.
+    pub fn base(&self) -> &str {
+        let mut dots = self.0.rmatch_indices('.').map(|(place, _)| place + 1);
+        self.0.get(dots.nth(1).unwrap_or_default()..).unwrap_or_default()
     }
 }
 
@@ -68,14 +75,54 @@ impl fmt::Display for Domain {
 
 /// How an order is reached by domains: one Service and one Ingress for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Form")]
 pub struct Ingress {
+    /// Where each leads; at least one. Connections are passed through to the pod of all or of none of them.
+    pub domains: BTreeMap<Domain, Route>,
+}
+
+/// What an [`Ingress`] is read from.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Form {
+    Each {
+        domains: BTreeMap<Domain, Route>,
+    },
+    /// Of jobs of before each domain had a way of its own.
+    All {
+        domains: Vec<Domain>,
+        container_port: PortNumber,
+        tls: Tls,
+    },
+}
+
+impl From<Form> for Ingress {
+    fn from(form: Form) -> Self {
+        let domains = match form {
+            Form::Each { domains } => domains,
+            Form::All { domains, container_port, tls } => {
+                domains.into_iter().map(|domain| (domain, Route { container_port, tls })).collect()
+            }
+        };
+        Self { domains }
+    }
+}
+
+impl Ingress {
+    /// The ports inside the pod that requests go to.
+    pub fn ports(&self) -> BTreeSet<PortNumber> {
+        self.domains.values().map(|route| route.container_port).collect()
+    }
+}
+
+/// How a domain leads to the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
     /// The TCP port inside the pod that requests go to.
     pub container_port: PortNumber,
     /// Who encrypts.
     pub tls: Tls,
-    /// At least one, each once.
-    pub domains: Vec<Domain>,
 }
 
 /// Who encrypts what comes by a domain.
@@ -85,7 +132,7 @@ pub enum Tls {
     /// The region, if it has a certificate for all.
     #[default]
     Region,
-    /// The region, with a certificate that it has issued for these domains.
+    /// The region, with a certificate that it has issued for the order's domains.
     Issued,
     /// The pod itself: connections are passed through to it.
     Pod,
@@ -122,6 +169,23 @@ impl Exposure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_base_of_a_domain_is_its_last_two_labels() {
+        for (domain, base) in [("a.lt", "a.lt"), ("www.a.lt", "a.lt"), ("x.www.a.lt", "a.lt")] {
+            assert_eq!(domain.parse::<Domain>().unwrap().base(), base);
+        }
+    }
+
+    #[test]
+    fn an_ingress_of_one_way_for_all_domains_is_still_read() {
+        let before = serde_json::json!({ "domains": ["b.lt", "a.lt"], "container_port": 80, "tls": "issued" });
+        let now = serde_json::json!({ "domains": {
+            "a.lt": { "container_port": 80, "tls": "issued" }, "b.lt": { "container_port": 80, "tls": "issued" } } });
+        let read: Ingress = serde_json::from_value(before).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), now);
+        assert_eq!(serde_json::from_value::<Ingress>(now).unwrap(), read);
+    }
 
     #[test]
     fn domains_are_told_from_other_texts() {

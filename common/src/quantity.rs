@@ -42,7 +42,7 @@ impl Memory {
 impl FromStr for Memory {
     type Err = QuantityError;
 
-    /// Reads `100Mi`, `2Gi` or `1.5Gi`.
+    /// Reads `100Mi`, `2Gi` or `1.5Gi`; a part of one Mi counts as a whole one, so that every amount can be written again.
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let (digits, factor) = text
             .strip_suffix("Mi")
@@ -60,7 +60,7 @@ impl FromStr for Memory {
         }
         let scale = 10_u64.pow(u32::try_from(fraction.len().min(9)).map_err(|_| QuantityError::Memory)?);
         let bytes = number(whole)? * factor + number(fraction)? * factor / scale;
-        if (MI..=1024 * GI).contains(&bytes) { Ok(Self(bytes)) } else { Err(QuantityError::Memory) }
+        if (MI..=1024 * GI).contains(&bytes) { Ok(Self(bytes.next_multiple_of(MI))) } else { Err(QuantityError::Memory) }
     }
 }
 
@@ -68,7 +68,7 @@ impl TryFrom<String> for Memory {
     type Error = QuantityError;
 
     fn try_from(text: String) -> Result<Self, QuantityError> {
-        // What a fraction such as `1.0001Gi` comes to is printed in bytes, so bytes read back too.
+        // Amounts of before whole Mi were all that is read are kept in bytes.
         match text.parse::<u64>() {
             Ok(bytes) if (MI..=1024 * GI).contains(&bytes) => Ok(Self(bytes)),
             _ => text.parse(),
@@ -105,6 +105,12 @@ impl Units {
     /// How many units.
     pub fn get(self) -> u32 {
         self.0.get()
+    }
+
+    /// The units that are just this memory.
+    pub fn of(memory: Memory) -> Option<Self> {
+        let whole = memory.bytes().is_multiple_of(GI).then_some(memory.bytes() / GI)?;
+        Self::try_from(u32::try_from(whole).ok()?).ok()
     }
 
     /// The memory of this many units.
@@ -165,6 +171,8 @@ mod tests {
             ("100Mi", Some(100 * MI)),
             ("2Gi", Some(2 * GI)),
             ("1.5Gi", Some(3 * GI / 2)),
+            ("0.1Gi", Some(103 * MI)),
+            ("2.0001Gi", Some(2049 * MI)),
             ("0Mi", None),
             ("0.5Mi", None),
             ("100", None),

@@ -173,7 +173,7 @@ fn the_current_body_can_be_deployed_as_it_is() -> Result<()> {
         let ports = order.deployed(&body).await?["ports"].clone();
         let first = info(&order).await?;
         assert_eq!(first["nodeSelector"]["region"], "ausrine");
-        assert_eq!(first["containers"][2]["resource"]["memory"], "1Gi");
+        assert_eq!(first["containers"][2]["resourceUnit"], 1);
         assert_eq!(first["containers"][0]["ports"], json!([{ "containerPort": 80, "protocol": "TCP" }]));
         let request = order.request(Method::POST, "/k8s/deployment/update").json(&first);
         let again = request.header("prefer", "wait=60").send().await?.ok()?;

@@ -5,6 +5,7 @@
 mod guide;
 
 mod cli;
+mod clients;
 mod deploy;
 mod doors;
 mod edit;

@@ -54,7 +54,7 @@ impl App {
                 job
             }
             // Another request with the same key may have come first.
-            Accepted::KeyTaken | Accepted::DomainTaken | Accepted::No => {
+            Accepted::KeyTaken | Accepted::No => {
                 let earlier = self.done_before(&order.id, request, &digest).await?.ok_or_else(ended)?;
                 return self.end_of(earlier.job, wait).await;
             }

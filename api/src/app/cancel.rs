@@ -54,7 +54,7 @@ impl App {
                 let canceller = canceller.ok_or_else(|| AppError::internal("a taken idempotency key names a job"))?;
                 return self.cancelled_before(&order, id, &canceller, &digest).await;
             }
-            Accepted::DomainTaken | Accepted::No => return self.not_cancelled(&order, id).await,
+            Accepted::No => return self.not_cancelled(&order, id).await,
         };
         tracing::info!(job = %job.id, order = %order.id, by = %canceller.id, "job cancelled");
         let ended = self.end_cancelled(job, &canceller).await?;

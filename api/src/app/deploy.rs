@@ -65,7 +65,7 @@ impl App {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                 return answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"));
             }
-            Ok(Accepted::DomainTaken | Accepted::No) => {
+            Ok(Accepted::No) => {
                 self.bus.ledger.release(reserved).await;
                 return Err(self.not_accepted(&order.id, &region, Needs::Nothing).await);
             }

@@ -99,7 +99,7 @@ impl App {
                     let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                     return answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"));
                 }
-                Accepted::DomainTaken | Accepted::No => {}
+                Accepted::No => {}
             }
             order = self.find_order(order.id.as_str()).await?;
             if order.target.as_ref().is_some_and(|target| target.revision == revision) {

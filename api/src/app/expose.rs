@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 4;
 /// What is asked of an order's domains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// One more is bound, and how all of them lead to the pod is said.
+    /// One more is bound, or how one leads to the pod is changed.
     Bind,
     /// Some are added or removed.
     Edit,
@@ -54,7 +54,8 @@ impl App {
             let pod = pod.ok_or_else(|| AppError::internal("a target's revision is on record"))?;
             let before = &target.exposure;
             let exposure = read(ask, request.body, before, &pod)?;
-            let domains = exposure.ingress().map(|ingress| ingress.domains.clone()).unwrap_or_default();
+            let domains: Vec<Domain> =
+                exposure.ingress().map(|ingress| ingress.domains.keys().cloned().collect()).unwrap_or_default();
 
             let id = JobId::new();
             let idempotency = request.idempotency_key.map(|key| (key, &digest));
@@ -65,9 +66,13 @@ impl App {
                     let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                     return answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"));
                 }
-                Accepted::DomainTaken => self.free_or_refuse(&order, &domains).await?,
                 Accepted::No => {}
             }
+            // The same request may have come first.
+            if let Some(answer) = self.answered_by_another_request(&order.id, request, &digest).await? {
+                return Ok(answer);
+            }
+            self.free_or_refuse(&order, &domains).await?;
             order = self.find_order(order.id.as_str()).await?;
         }
         Err(AppError::new(Reason::Overloaded, "others keep changing the order; try again"))

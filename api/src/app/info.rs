@@ -5,6 +5,7 @@
 use common::failure::Reason;
 use common::name::ContainerName;
 use common::pod::{Container, Pod};
+use common::quantity::Units;
 use common::read::{Query, ResealQuery};
 use common::sealed::{KeyRing, Sealed};
 use secrecy::ExposeSecret as _;
@@ -103,10 +104,14 @@ fn container_body(container: &Container, chosen: bool, values: &mut impl Iterato
     });
     let environment = container.environment.iter().zip(values);
     let (path, content) = container.config.as_ref().map(|c| (c.path.as_str(), c.content.as_str())).unwrap_or_default();
+    let (resource, amount) = match Units::of(container.memory) {
+        Some(units) => ("resourceUnit", json!(units)),
+        None => ("resource", json!({ "memory": container.memory })),
+    };
     json!({
         "name": container.name,
         "imageName": container.image,
-        "resource": { "memory": container.memory },
+        resource: amount,
         "ports": ports.collect::<Vec<_>>(),
         "envs": environment.map(|(v, value)| json!({ "name": v.name, "value": value })).collect::<Vec<_>>(),
         "command": container.command,

@@ -72,7 +72,7 @@ impl App {
     /// Whether the key stands for this very change.
     async fn was_set_before(&self, order: &Order, key: Option<&str>, digest: &[u8; 32]) -> Result<bool, AppError> {
         let Some(key) = key else { return Ok(false) };
-        match self.store.done_by_key(&order.id, key).await? {
+        match self.store.done_by_key(&order.id, CUSTOMER, key).await? {
             Some(earlier) if earlier.request_digest != digest => Err(key_reused()),
             earlier => Ok(earlier.is_some()),
         }

@@ -101,7 +101,7 @@ impl App {
         digest: &[u8; 32],
     ) -> Result<Option<Earlier>, AppError> {
         let Some(key) = request.idempotency_key else { return Ok(None) };
-        let earlier = self.store.done_by_key(order, key).await?;
+        let earlier = self.store.done_by_key(order, &request.operator.name, key).await?;
         match earlier {
             Some(earlier) if earlier.request_digest != digest => Err(key_reused()),
             earlier => Ok(earlier),

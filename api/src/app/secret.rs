@@ -12,8 +12,7 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::App;
 use super::error::AppError;
-use crate::store::jobs::Job;
-use crate::store::orders::Order;
+use crate::store::orders::{KeyUse, Order};
 
 /// The key that order secrets are kept under, and the operators' tokens.
 pub struct Secrets {
@@ -84,7 +83,7 @@ impl App {
         Ok(self.authenticate_change(secret, None).await?.0)
     }
 
-    /// The order that a secret opens, and the job that its idempotency key names, in one statement.
+    /// The order that a secret opens, and what its customer has used an idempotency key for, in one statement.
     ///
     /// # Errors
     /// As [`App::authenticate`].
@@ -92,12 +91,12 @@ impl App {
         &self,
         secret: Option<&str>,
         idempotency_key: Option<&str>,
-    ) -> Result<(Order, Option<Job>), AppError> {
+    ) -> Result<(Order, Option<KeyUse>), AppError> {
         let digest = self.secrets.digest(&[secret.unwrap_or_default()]);
         let found = self.store.order_by_secret(&digest, idempotency_key).await?;
-        let (order, job) = found.ok_or_else(AppError::unauthorized)?;
+        let (order, used) = found.ok_or_else(AppError::unauthorized)?;
         tracing::Span::current().record("order.id", order.id.as_str());
-        Ok((order, job))
+        Ok((order, used))
     }
 
     /// Whether any operator's token is configured: without one, the operator's calls do not exist.

@@ -11,11 +11,11 @@ use super::error::Statuses;
 use super::job::JobBody;
 use super::param::{HeaderLines, parsed};
 use crate::app::App;
-use crate::app::change::{ChangeAnswer, ChangeRequest};
+use crate::app::change::{ChangeAnswer, ChangeRequest, key_reused};
 use crate::app::error::AppError;
 use crate::app::json::Problems;
 use crate::store::jobs::Job;
-use crate::store::orders::Order;
+use crate::store::orders::{KeyUse, Order};
 use serde_json::Value;
 
 /// Failures of changes.
@@ -46,6 +46,8 @@ pub(super) struct Change<'a> {
     pub(super) order: Order,
     /// The job that the idempotency key made before.
     pub(super) earlier: Option<Job>,
+    /// Whether the key was used to set one of the order's texts.
+    is_said: bool,
     /// The key.
     pub(super) key: Option<&'a str>,
 }
@@ -58,14 +60,18 @@ impl<'a> Change<'a> {
     pub(super) async fn begin(app: &App, secret: &OrderSecret, key: &'a HeaderLines) -> Result<Self, AppError> {
         let key = key.idempotency_key();
         let known = key.as_ref().ok().copied().flatten();
-        let (order, earlier) = app.authenticate_change(secret.as_deref(), known).await?;
-        Ok(Self { order, earlier, key: key? })
+        let (order, used) = app.authenticate_change(secret.as_deref(), known).await?;
+        let (earlier, is_said) = match used {
+            Some(KeyUse::Job(job)) => (Some(job), false),
+            used => (None, used.is_some()),
+        };
+        Ok(Self { order, earlier, is_said, key: key? })
     }
 
     /// The change as the core wants it.
     ///
     /// # Errors
-    /// When `until` is no word of its own.
+    /// When `until` is no word of its own, or the key stands for something that made no job.
     pub(super) fn request(
         &self,
         app: &App,
@@ -77,6 +83,9 @@ impl<'a> Change<'a> {
         let until = parsed("until", until, read_until, &mut problems).unwrap_or_default();
         if !problems.is_empty() {
             return Err(AppError::invalid(problems));
+        }
+        if self.is_said {
+            return Err(key_reused());
         }
         Ok(ChangeRequest { body, idempotency_key: self.key, wait: prefer.wait(app.change_deadline()), until })
     }
@@ -123,23 +132,38 @@ impl DeployResponse {
 pub(super) enum StepResponse {
     /// It is done.
     #[oai(status = 200)]
-    Done(Json<JobBody>),
+    Done(Json<StepBody>),
     /// It is accepted and will run.
     #[oai(status = 202)]
     Accepted(
-        Json<JobBody>,
+        Json<StepBody>,
         /// Where the job is shown.
         #[oai(header = "Location")]
         String,
     ),
 }
 
+/// The job of a change that makes no revision.
+#[derive(Object)]
+pub(super) struct StepBody {
+    /// Always `OK`: by it existing clients know that the change was taken.
+    status: String,
+    #[oai(flatten)]
+    job: JobBody,
+}
+
+impl From<JobBody> for Json<StepBody> {
+    fn from(job: JobBody) -> Self {
+        Self(StepBody { status: "OK".to_owned(), job })
+    }
+}
+
 impl StepResponse {
     /// The answer to a change that makes no revision.
     pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Result<Self, AppError> {
         Ok(match answer {
-            ChangeAnswer::Done(job, _) => Self::Done(Json(JobBody::from(job))),
-            ChangeAnswer::Accepted(job) => Self::Accepted(Json(accepted(app, job).await?), location(job)),
+            ChangeAnswer::Done(job, _) => Self::Done(JobBody::from(job).into()),
+            ChangeAnswer::Accepted(job) => Self::Accepted(accepted(app, job).await?.into(), location(job)),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! The documented form of the deploy body and its answer (`wire.md` §4). [`crate::app::pod_request`] reads the body itself;
 //! a test there and the tests of the OpenAPI document keep the two alike.
 
+use std::collections::BTreeMap;
+
 use common::pod::Pod;
 use common::port::PortNumber;
 use poem_openapi::Object;
@@ -54,6 +56,10 @@ struct ContainerBody {
     config_mount_path: Option<String>,
     /// That file's content.
     config: Option<String>,
+    /// The same in another form: the path of one file, and its content.
+    config_map: Option<BTreeMap<String, String>>,
+    /// Sent by existing clients, and empty.
+    exposed_ports: Option<Vec<Any<serde_json::Value>>>,
 }
 
 /// How much a container gets.

@@ -39,6 +39,12 @@ pub struct EdgeSettings {
 #[derive(Debug, Clone, Copy)]
 pub struct ByNats;
 
+/// Headers that browsers may send.
+const OURS: [&str; 7] =
+    ["secret", "idempotency-key", "last-event-id", "content-type", "prefer", "username", "password"];
+/// Headers that existing clients send, and that say nothing to us (`wire.md` §1).
+const OF_EXISTING_CLIENTS: [&str; 4] = ["x-sdk-time", "address", "public-key", "signature"];
+
 /// The answer to a request that never comes to a route, in the one shape.
 pub fn refused(error: AppError) -> Response {
     let id = new_id();
@@ -54,7 +60,7 @@ pub(super) fn wrap(
     settings: EdgeSettings,
 ) -> impl Endpoint<Output = Response> {
     let cors = Cors::new()
-        .allow_headers(["secret", "idempotency-key", "last-event-id", "content-type", "prefer"])
+        .allow_headers(OURS.into_iter().chain(OF_EXISTING_CLIENTS))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .expose_headers(["location", "retry-after", "x-request-id"]);
     let on_panic = |_: Box<dyn Any + Send>| {

@@ -16,17 +16,18 @@ use crate::app::expose::Ask;
 /// The calls.
 pub(super) struct IngressApi;
 
-/// A domain, and how all domains of the order lead to its pod.
+/// A domain, and how it leads to the order's pod.
 #[derive(Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none, example)]
 struct BindDomain {
     /// A host name of at least two labels; other scripts in their ASCII form.
     domain: String,
-    /// Whether the pod encrypts by itself: connections are passed through to it.
+    /// Whether the pod encrypts by itself: connections are passed through to it. The same for all domains of the order.
     is_encry_byself: Option<bool>,
     /// The TCP port of the pod that requests go to.
     container_port: u16,
-    /// Whether the region has a certificate issued for the domain.
+    /// Whether the region has a certificate issued for the domain. Unless given, as for another domain of the order that ends
+    /// in the same two labels, or not.
     is_letsencrypt: Option<bool>,
 }
 
@@ -87,7 +88,7 @@ async fn expose<T>(app: &App, ask: Ask, given: Given<T>) -> Answer<StepResponse,
 impl IngressApi {
     /// Bind a domain
     ///
-    /// It is added to those that are bound; all of them lead to this port and are encrypted in this way. A domain is one order's.
+    /// It is added to those that are bound; of one that is bound, port and encryption are changed. A domain is one order's.
     #[oai(path = "/k8s/pod/ingress", method = "post", operation_id = "bind_domain")]
     async fn bind(
         &self,
@@ -106,7 +107,7 @@ impl IngressApi {
 
     /// Add or remove domains
     ///
-    /// Of an order that has at least one.
+    /// Of an order that has at least one. Those that are added lead where the others do, which must all lead the same way.
     #[oai(path = "/k8s/pod/ingress", method = "patch", operation_id = "update_domains")]
     async fn edit(
         &self,

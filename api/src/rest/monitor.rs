@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::name::ContainerName;
-use common::usage::{Usage, UsageQuery};
+use common::usage::{MemoryUsage, Usage, UsageQuery};
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
@@ -35,20 +35,20 @@ impl Statuses for UsageFailures {
     ];
 }
 
-/// What the pod uses. A figure that is not known is `null`; what holds it is always there.
+/// What the pod uses. What is not known is `null`; every key is always there.
 #[derive(Object)]
 #[oai(rename = "Usage", rename_all = "camelCase", example)]
 struct UsageBody {
     /// Each container's CPU.
-    cpu: BTreeMap<String, CpuBody>,
+    cpu: BTreeMap<String, Nullable<CpuBody>>,
     /// Each container's memory.
-    memory: BTreeMap<String, MemoryBody>,
+    memory: BTreeMap<String, Nullable<MemoryBody>>,
     /// What the pod receives, in bits per second.
-    network_download: FigureBody,
+    network_download: Nullable<FigureBody>,
     /// What the pod sends, in bits per second.
-    network_upload: FigureBody,
+    network_upload: Nullable<FigureBody>,
     /// What the order's volume holds, in bytes; `null` also where the region's kind of volume is not measured.
-    storage: FigureBody,
+    storage: Nullable<FigureBody>,
 }
 
 /// A container's CPU.
@@ -57,7 +57,7 @@ struct UsageBody {
 struct CpuBody {
     /// The part of one core: 0.25 is 25 %, and 2 is two whole cores. CPU has no limit, so that there is no whole of the
     /// container's own to be a part of.
-    value: Nullable<f64>,
+    value: f64,
 }
 
 /// A container's memory.
@@ -65,9 +65,9 @@ struct CpuBody {
 #[oai(rename = "MemoryUsage", rename_all = "camelCase")]
 struct MemoryBody {
     /// In use, in bytes, without caches that can be dropped.
-    value: Nullable<u64>,
+    value: u64,
     /// The most that the container may use, in bytes.
-    limit_value: Nullable<u64>,
+    limit_value: u64,
 }
 
 /// A figure.
@@ -75,32 +75,33 @@ struct MemoryBody {
 #[oai(rename = "Figure")]
 struct FigureBody {
     /// How much.
-    value: Nullable<u64>,
+    value: u64,
 }
 
 impl Example for UsageBody {
     fn example() -> Self {
-        let memory = MemoryBody { value: Nullable(Some(10_485_760)), limit_value: Nullable(Some(1_073_741_824)) };
-        Self {
-            cpu: [("nginx-test".to_owned(), CpuBody { value: Nullable(Some(0.25)) })].into(),
+        let memory = MemoryUsage { value: Some(10_485_760), limit_value: Some(1_073_741_824) };
+        Self::from(Usage {
+            cpu: [("nginx-test".to_owned(), Some(0.25))].into(),
             memory: [("nginx-test".to_owned(), memory)].into(),
-            network_download: FigureBody { value: Nullable(Some(12_000)) },
-            network_upload: FigureBody { value: Nullable(Some(480_000)) },
-            storage: FigureBody { value: Nullable(None) },
-        }
+            network_download: Some(12_000),
+            network_upload: Some(480_000),
+            storage: None,
+        })
     }
 }
 
 impl From<Usage> for UsageBody {
     fn from(usage: Usage) -> Self {
-        let figure = |value| FigureBody { value: Nullable(value) };
-        let cpu = usage.cpu.into_iter().map(|(name, value)| (name, CpuBody { value: Nullable(value) }));
-        let memory = usage.memory.into_iter().map(|(name, memory)| {
-            (name, MemoryBody { value: Nullable(memory.value), limit_value: Nullable(memory.limit_value) })
-        });
+        let figure = |value: Option<u64>| Nullable(value.map(|value| FigureBody { value }));
+        let cpu = |value: Option<f64>| Nullable(value.map(|value| CpuBody { value }));
+        // Existing clients print both numbers of what is not null.
+        let memory = |MemoryUsage { value, limit_value }| {
+            Nullable(value.zip(limit_value).map(|(value, limit_value)| MemoryBody { value, limit_value }))
+        };
         Self {
-            cpu: cpu.collect(),
-            memory: memory.collect(),
+            cpu: usage.cpu.into_iter().map(|(name, value)| (name, cpu(value))).collect(),
+            memory: usage.memory.into_iter().map(|(name, value)| (name, memory(value))).collect(),
             network_download: figure(usage.network_download),
             network_upload: figure(usage.network_upload),
             storage: figure(usage.storage),
@@ -114,8 +115,8 @@ impl MonitorApi {
     ///
     /// CPU, memory, network and storage, a few seconds old. CPU is the node's own average over the last seconds. Network
     /// figures are averages over the time between the last two measurements, 1 s to 2 min apart: about 5 s where figures
-    /// are asked for again and again. Storage is measured once a minute. A pod that is stopped, or has only begun, has
-    /// figures that are `null`; so has one whose node does not tell at the moment.
+    /// are asked for again and again. Storage is measured once a minute. Of a pod that is stopped,
+    /// or has only begun, figures are `null`; so are those of one whose node does not tell at the moment.
     #[oai(path = "/monitor", method = "get", operation_id = "get_usage")]
     async fn usage(
         &self,
@@ -150,26 +151,26 @@ impl MonitorApi {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::usage::MemoryUsage;
     use poem_openapi::types::ToJSON as _;
     use serde_json::json;
 
     #[test]
-    fn a_figure_that_is_not_known_is_null_and_what_holds_it_is_there() {
-        let memory = MemoryUsage { value: None, limit_value: Some(67_108_864) };
+    fn what_is_not_known_is_null_under_a_key_that_is_there() {
+        let half = MemoryUsage { value: None, limit_value: Some(67_108_864) };
         let usage = Usage {
-            cpu: [("web".to_owned(), None)].into(),
-            memory: [("web".to_owned(), memory)].into(),
+            cpu: [("web".to_owned(), None), ("side".to_owned(), Some(0.5))].into(),
+            memory: [("web".to_owned(), half)].into(),
+            network_upload: Some(8),
             ..Usage::default()
         };
         assert_eq!(
             UsageBody::from(usage).to_json(),
             Some(json!({
-                "cpu": { "web": { "value": null } },
-                "memory": { "web": { "value": null, "limitValue": 67_108_864 } },
-                "networkDownload": { "value": null },
-                "networkUpload": { "value": null },
-                "storage": { "value": null },
+                "cpu": { "web": null, "side": { "value": 0.5 } },
+                "memory": { "web": null },
+                "networkDownload": null,
+                "networkUpload": { "value": 8 },
+                "storage": null,
             }))
         );
     }

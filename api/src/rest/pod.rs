@@ -1,6 +1,6 @@
 //! What the order runs: deploy, log, status.
 
-use common::ingress::Domain;
+use common::ingress::{Ingress, Tls};
 use common::read::{LogQuery, Status};
 use poem::web::Data;
 use poem_openapi::param::Query;
@@ -62,7 +62,31 @@ struct StatusBody<'a> {
     annotations: &'a RawValue,
     observed_at: &'a str,
     stale: bool,
-    domains: Option<&'a [Domain]>,
+    domains: Option<Vec<BoundDomain>>,
+}
+
+/// A domain that leads to the pod.
+#[derive(Serialize, Object)]
+#[serde(rename_all = "camelCase")]
+#[oai(rename_all = "camelCase")]
+struct BoundDomain {
+    /// The domain.
+    domain: String,
+    /// The TCP port of the pod that requests go to.
+    container_port: u16,
+    /// Whether a certificate is issued for it, or the pod encrypts by itself.
+    is_https: bool,
+}
+
+impl BoundDomain {
+    fn all_of(ingress: &Ingress) -> Vec<Self> {
+        let bound = ingress.domains.iter().map(|(domain, route)| Self {
+            domain: domain.to_string(),
+            container_port: route.container_port.get(),
+            is_https: route.tls != Tls::Region,
+        });
+        bound.collect()
+    }
 }
 
 /// A pod's state. Documents the answer, which travels as the region's own JSON.
@@ -83,7 +107,7 @@ struct PodStatus {
     /// Whether a newer revision was accepted than the one shown.
     stale: bool,
     /// The domains bound to the order.
-    domains: super::param::Nullable<Vec<String>>,
+    domains: super::param::Nullable<Vec<BoundDomain>>,
 }
 
 #[OpenApi(tag = "Tag::Order")]
@@ -167,7 +191,7 @@ impl PodApi {
             annotations: &status.annotations,
             observed_at: &status.observed_at,
             stale: status.stale,
-            domains: order.domains(),
+            domains: order.ingress().map(BoundDomain::all_of),
         };
         Ok(Raw::new(serde_json::to_vec(&body).map_err(AppError::internal)?))
     }

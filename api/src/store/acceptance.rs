@@ -38,10 +38,8 @@ pub enum Accepted {
     Yes(Job),
     /// Another request with the same key was accepted first.
     KeyTaken,
-    /// Another order has one of the domains, or a moment ago another request bound it to this one.
-    DomainTaken,
     /// The order has ended, or is not as the change needs it, or belongs to another region, or the job's id was made too long
-    /// ago.
+    /// ago, or a domain is another order's.
     No,
 }
 
@@ -164,7 +162,7 @@ impl Store {
     }
 
     /// Accepts a change of the order's domains, while they are as `before`: these become its own, and each is of one order. One
-    /// statement, all or nothing.
+    /// statement; what it has claimed without accepting the change is free for others after a minute.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -176,16 +174,16 @@ impl Store {
         domains: &[Domain],
     ) -> Result<Accepted, StoreError> {
         let sql = format!(
-            "with kept as ( \
-                 update domains set since = now() where order_id = $1 and domain = any($8) \
-             ), claimed as ( \
+            "with claimed as ( \
                  insert into domains (domain, order_id) select d, $1 from unnest($8::text[]) d \
-                 where not exists (select from domains o where o.domain = d and o.order_id = $1) \
+                 on conflict (domain) do update set since = now() where domains.order_id = excluded.order_id \
+                 returning domain \
              ), accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
                      target_sequence = last_sequence + 1, target = target || $6::jsonb \
                  where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
                      and target -> 'exposure' is not distinct from $7::jsonb \
+                     and (select count(*) from claimed) = cardinality($8::text[]) \
                  returning last_sequence, target \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \
@@ -261,7 +259,6 @@ impl Store {
             Err(error) => match error.violated() {
                 _ if key_taken(&error) => Ok(Err(Accepted::KeyTaken)),
                 Some("jobs_idempotency") => Ok(Err(Accepted::KeyTaken)),
-                Some("domains_pkey") => Ok(Err(Accepted::DomainTaken)),
                 _ => Err(error),
             },
         }

@@ -166,17 +166,18 @@ impl Store {
         self.rows(sql, &[&order.as_str(), &limit]).await?.iter().map(entry).collect()
     }
 
-    /// What an operator's key has done to an order.
+    /// What a key has done to an order: an operator's, or that of [`CUSTOMER`].
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn done_by_key(&self, order: &OrderId, key: &str) -> Result<Option<Earlier>, StoreError> {
+    pub async fn done_by_key(&self, order: &OrderId, actor: &str, key: &str) -> Result<Option<Earlier>, StoreError> {
         let sql = format!(
             "select h.request_digest, {} from history h left join jobs j on j.id = h.job_id \
-             where h.order_id = $1 and h.idempotency_key = $2 and h.event <> 'created'",
+             where h.order_id = $1 and h.idempotency_key = $2 and h.event <> 'created' \
+                 and (h.actor = 'customer') = $3",
             jobs::COLUMNS
         );
-        let row = self.row(&sql, &[&order.as_str(), &key]).await?;
+        let row = self.row(&sql, &[&order.as_str(), &key, &(actor == CUSTOMER)]).await?;
         let read =
             |row: Row| Ok(Earlier { request_digest: row.try_get("request_digest")?, job: jobs::job_if_any(&row)? });
         row.map(read).transpose()

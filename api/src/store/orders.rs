@@ -1,6 +1,6 @@
 //! Table `orders`: what customers have paid for.
 
-use common::ingress::Domain;
+use common::ingress::Ingress;
 use common::name::{OrderId, RegionCode, Revision};
 use common::pod::Storage;
 use common::quantity::Units;
@@ -176,6 +176,16 @@ pub struct NewOrder<'a> {
     pub idempotency_key: Option<&'a str>,
 }
 
+/// What an order's customer has used an idempotency key for.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one for each request")]
+pub enum KeyUse {
+    /// It made this job.
+    Job(Job),
+    /// It set one of the order's texts.
+    Said,
+}
+
 /// What came of making an order.
 #[derive(Debug)]
 pub enum Created {
@@ -252,8 +262,8 @@ impl Order {
     }
 
     /// The domains that are bound to it, or will be; none = there are none.
-    pub fn domains(&self) -> Option<&[Domain]> {
-        Some(&self.target.as_ref()?.exposure.ingress()?.domains)
+    pub fn ingress(&self) -> Option<&Ingress> {
+        self.target.as_ref()?.exposure.ingress()
     }
 
     /// The revision that is in its region, by the record.
@@ -318,7 +328,8 @@ impl Store {
         Ok(if same { Created::Before(order(&row)?) } else { Created::Taken })
     }
 
-    /// The order that a secret opens, be it its present one or one whose overlap is not over, and with it the job that an idempotency key names.
+    /// The order that a secret opens, be it its present one or one whose overlap is not over, and with it what its customer has
+    /// used an idempotency key for.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
@@ -326,15 +337,24 @@ impl Store {
         &self,
         secret_digest: &[u8; 32],
         idempotency_key: Option<&str>,
-    ) -> Result<Option<(Order, Option<Job>)>, StoreError> {
+    ) -> Result<Option<(Order, Option<KeyUse>)>, StoreError> {
         let sql = format!(
-            "select {COLUMNS}, {} from orders o \
+            "select {COLUMNS}, {}, \
+                 exists (select from history h where h.order_id = o.id and h.idempotency_key = $2 and h.event <> 'created' \
+                     and h.actor = 'customer') as is_said \
+             from orders o \
              left join jobs j on j.order_id = o.id and j.idempotency_key = $2 \
              where o.secret_digest = $1 or (o.old_secret_digest = $1 and o.old_secret_until > now())",
             jobs::COLUMNS
         );
         let row = self.row(&sql, &[&secret_digest.as_slice(), &idempotency_key]).await?;
-        row.map(|row| Ok((order(&row)?, jobs::job_if_any(&row)?))).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let said = || row.try_get("is_said").map(|is_said: bool| is_said.then_some(KeyUse::Said));
+        let used = match jobs::job_if_any(&row)? {
+            Some(job) => Some(KeyUse::Job(job)),
+            None => said()?,
+        };
+        Ok(Some((order(&row)?, used)))
     }
 
     /// An order by its id.

@@ -6,6 +6,7 @@ mod anchoring;
 mod cluster;
 mod connections;
 mod cost;
+mod domains;
 mod ending;
 mod life;
 mod migrating;

@@ -63,7 +63,7 @@ fn print(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let phase = cell(status, "/podStatus/phase");
     let phase = if phase.is_empty() { "no pod: stopped, or not made yet".to_owned() } else { phase };
     let stale = status.get("stale") == Some(&Value::Bool(true));
-    let domains: Vec<&str> = list(status, "/domains").iter().filter_map(Value::as_str).collect();
+    let domains: Vec<&str> = list(status, "/domains").iter().filter_map(|bound| bound["domain"].as_str()).collect();
     fields(
         out,
         [

@@ -16,8 +16,7 @@ const STRING: &str = "must be a string";
 const REQUIRED: &str = "is required";
 const UNKNOWN: &str = "is not a known field; leave it out";
 const UNTIL: &str = "must be created or available";
-const NEITHER: &str = "must have config, environment or both";
-const NONE: &str = "must name at least one container";
+const NEITHER: &str = "must name at least one container in config or environment";
 const NO_CONTAINER: &str = "is no container of the pod, which has web, idle";
 const NO_FILE: &str = "must be left out: the container has no configMountPath; deploy it with one";
 const COUNT: &str = "must have 1 to 2 images, at most one for each container";
@@ -52,12 +51,12 @@ pub(super) fn rows() -> Vec<Row> {
         update(json!([]), &[("", OBJECT)]),
         update(json!({}), &[("", NEITHER)]),
         update(json!({ "config": null }), &[("", NEITHER)]),
-        update(json!({ "config": {} }), &[("config", NONE)]),
+        update(json!({ "config": {}, "environment": {} }), &[("", NEITHER)]),
         update(json!({ "config": [] }), &[("config", OBJECT)]),
         update(json!({ "config": { "db": "x" } }), &[("config.db", NO_CONTAINER)]),
         update(json!({ "config": { "web": 1 } }), &[("config.web", STRING)]),
         update(json!({ "config": { "idle": "x" } }), &[("config.idle", NO_FILE)]),
-        update(json!({ "environment": {} }), &[("environment", NONE)]),
+        update(json!({ "environment": {} }), &[("", NEITHER)]),
         update(json!({ "environment": { "web": [] } }), &[("environment.web", OBJECT)]),
         update(json!({ "environment": { "web": { "A": 1 } } }), &[("environment.web.A", STRING)]),
         update(
@@ -65,7 +64,9 @@ pub(super) fn rows() -> Vec<Row> {
             &[("config.db", NO_CONTAINER), ("environment.db", NO_CONTAINER)],
         ),
         update(json!({ "config": { "web": "x" }, "images": [] }), &[("images", UNKNOWN)]),
-        images(json!({}), &[("", "must be a list")]),
+        images(json!("web:2"), &[("", "must be a list")]),
+        images(json!({}), &[("images", REQUIRED)]),
+        images(json!({ "images": ["busybox:1"] }), &[("images[0]", REPOSITORY)]),
         images(json!([]), &[("", COUNT)]),
         images(json!([{}, {}, {}]), &[("", COUNT)]),
         images(json!(["web:2"]), &[("[0]", OBJECT)]),

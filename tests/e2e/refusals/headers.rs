@@ -288,7 +288,8 @@ fn browsers_may_call_with_the_headers_of_the_contract() -> Result<()> {
         for (path, method) in [("/k8s/deploy", "POST"), ("/k8s/order", "GET"), ("//k8s/order", "GET")] {
             let request = client.request(Method::OPTIONS, path).header("origin", "https://market.example.com");
             let request = request.header("access-control-request-method", method);
-            let asked = "secret,idempotency-key,last-event-id,content-type";
+            let asked = "secret,idempotency-key,last-event-id,content-type,username,password,\
+                         address,public-key,signature,x-sdk-time";
             let answer = request.header("access-control-request-headers", asked).send_raw().await?;
             assert!(answer.status().is_success(), "{path}: {}", answer.status());
             let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use common::ingress::{Ingress, Tls};
+use common::ingress::{Domain, Ingress, Route, Tls};
+use common::port::PortNumber;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress as KubeIngress, IngressBackend, IngressRule, IngressServiceBackend,
@@ -14,8 +15,6 @@ use super::objects::SINGLE;
 use crate::kubernetes::{Identity, Kind, LABEL_ORDER, Manifest};
 use crate::settings::IngressSettings;
 
-/// The port of the Service.
-const HTTP: i32 = 80;
 /// Annotation by which cert-manager is asked for a certificate.
 const ANNOTATION_ISSUER: &str = "cert-manager.io/cluster-issuer";
 /// The Secret that cert-manager puts the certificate into.
@@ -23,47 +22,60 @@ pub const ISSUED_SECRET: &str = "ingress-tls";
 
 /// The Service and the Ingress.
 pub(super) fn exposure(by: &Identity, ingress: &Ingress, settings: &IngressSettings) -> Vec<Manifest> {
-    let port = ServicePort {
-        port: HTTP,
-        protocol: Some("TCP".to_owned()),
-        target_port: Some(IntOrString::Int(i32::from(ingress.container_port.get()))),
-        ..ServicePort::default()
-    };
     let selector = BTreeMap::from([(LABEL_ORDER.to_owned(), by.order.to_string())]);
-    let spec = ServiceSpec { ports: Some(vec![port]), selector: Some(selector), ..ServiceSpec::default() };
+    let ports = ingress.ports().into_iter().map(service_port).collect();
+    let spec = ServiceSpec { ports: Some(ports), selector: Some(selector), ..ServiceSpec::default() };
     let service = Service { spec: Some(spec), ..Service::default() };
 
-    let rules = ingress.domains.iter().map(|domain| rule(domain.as_str())).collect();
-    let hosts = Some(ingress.domains.iter().map(ToString::to_string).collect());
-    let tls = match ingress.tls {
-        Tls::Issued => Some(IngressTLS { hosts, secret_name: Some(ISSUED_SECRET.to_owned()) }),
-        Tls::Region => {
-            settings.tls_secret.as_ref().map(|secret| IngressTLS { hosts, secret_name: Some(secret.clone()) })
-        }
-        Tls::Pod => None,
-    };
     let spec = IngressSpec {
         ingress_class_name: settings.class.clone(),
-        rules: Some(rules),
-        tls: tls.map(|tls| vec![tls]),
+        rules: Some(ingress.domains.iter().map(|(domain, route)| rule(domain, *route)).collect()),
+        tls: certificate(ingress, settings).map(|tls| vec![tls]),
         ..IngressSpec::default()
     };
     let object = Manifest::new(Kind::Ingress, SINGLE, &KubeIngress { spec: Some(spec), ..KubeIngress::default() }, by);
-    let object = match (ingress.tls, &settings.issuer) {
-        (Tls::Issued, Some(issuer)) => object.annotated(ANNOTATION_ISSUER, issuer),
-        (Tls::Pod, _) => object.annotated(&settings.passthrough.0, &settings.passthrough.1),
-        (Tls::Issued, None) | (Tls::Region, _) => object,
+    let has = |tls| ingress.domains.values().any(|route| route.tls == tls);
+    let object = match &settings.issuer {
+        Some(issuer) if has(Tls::Issued) => object.annotated(ANNOTATION_ISSUER, issuer),
+        _ if has(Tls::Pod) => object.annotated(&settings.passthrough.0, &settings.passthrough.1),
+        _ => object,
     };
     vec![Manifest::new(Kind::Service, SINGLE, &service, by), object]
 }
 
-fn rule(host: &str) -> IngressRule {
-    let port = ServiceBackendPort { number: Some(HTTP), ..ServiceBackendPort::default() };
+/// The certificate of the domains that have one: the issued one, once any is issued, since an issuer would ask for the
+/// region's own too.
+fn certificate(ingress: &Ingress, settings: &IngressSettings) -> Option<IngressTLS> {
+    let has = |tls| ingress.domains.values().any(|route| route.tls == tls);
+    let (covered, secret): (&[Tls], &str) = match &settings.tls_secret {
+        Some(_) if has(Tls::Issued) => (&[Tls::Issued, Tls::Region], ISSUED_SECRET),
+        None if has(Tls::Issued) => (&[Tls::Issued], ISSUED_SECRET),
+        Some(own) if has(Tls::Region) => (&[Tls::Region], own),
+        Some(_) | None => return None,
+    };
+    let hosts = ingress.domains.iter().filter(|(_, route)| covered.contains(&route.tls));
+    let hosts = hosts.map(|(domain, _)| domain.to_string()).collect();
+    Some(IngressTLS { hosts: Some(hosts), secret_name: Some(secret.to_owned()) })
+}
+
+fn service_port(port: PortNumber) -> ServicePort {
+    ServicePort {
+        name: Some(format!("tcp-{port}")),
+        port: i32::from(port.get()),
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::Int(i32::from(port.get()))),
+        ..ServicePort::default()
+    }
+}
+
+fn rule(domain: &Domain, route: Route) -> IngressRule {
+    let port =
+        ServiceBackendPort { number: Some(i32::from(route.container_port.get())), ..ServiceBackendPort::default() };
     let service = IngressServiceBackend { name: SINGLE.to_owned(), port: Some(port) };
     let path = HTTPIngressPath {
         backend: IngressBackend { service: Some(service), ..IngressBackend::default() },
         path: Some("/".to_owned()),
         path_type: "Prefix".to_owned(),
     };
-    IngressRule { host: Some(host.to_owned()), http: Some(HTTPIngressRuleValue { paths: vec![path] }) }
+    IngressRule { host: Some(domain.to_string()), http: Some(HTTPIngressRuleValue { paths: vec![path] }) }
 }

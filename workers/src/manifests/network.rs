@@ -1,6 +1,7 @@
 //! Whom an order's pod may talk to: the Internet and DNS, not its neighbours; and who may reach it: anybody, on the ports
 //! that it published, and on the one that its domains lead to.
 
+use common::ingress::Ingress;
 use common::job::Target;
 use common::pod::Port;
 use common::port::Protocol;
@@ -19,8 +20,12 @@ use crate::settings::Cidr;
 pub(super) fn network_policy(by: &Identity, target: &Target, denied: &[Cidr]) -> Manifest {
     let published = target.pod.containers.iter().flat_map(|container| container.ports.iter().copied());
     let mut published: Vec<_> = published.filter(|port| port.host_port.is_some()).map(open).collect();
-    let by_domain = target.exposure.ingress().map(|ingress| port(Protocol::Tcp, ingress.container_port.get()));
-    published.extend(by_domain.filter(|port| !published.contains(port)).into_iter().collect::<Vec<_>>());
+    let by_domain = target.exposure.ingress().map(Ingress::ports).unwrap_or_default();
+    for led_to in by_domain.into_iter().map(|number| port(Protocol::Tcp, number.get())) {
+        if !published.contains(&led_to) {
+            published.push(led_to);
+        }
+    }
     let ingress = NetworkPolicyIngressRule { ports: Some(published.clone()), ..NetworkPolicyIngressRule::default() };
     let dns = [Protocol::Udp, Protocol::Tcp].map(|protocol| port(protocol, 53)).to_vec();
     let world = ["0.0.0.0/0", "::/0"].map(|all| internet(all, denied)).to_vec();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use common::ingress::{Exposure, Ingress, Tls};
+use common::ingress::{Exposure, Ingress, Route, Tls};
 use common::job::Run;
 use common::name::JobId;
 use serde_json::{Value, json};
@@ -151,10 +151,18 @@ fn domains_by_who_answers_for_their_certificate() {
     settings.ingress.class = Some("nginx".to_owned());
     settings.ingress.issuer = Some("letsencrypt".to_owned());
     settings.ingress.tls_secret = Some("wildcard".to_owned());
-    let ports = json!({ "ports": [{ "container_port": 80, "protocol": "TCP", "host_port": null }] });
-    for (case, tls) in [("issued", Tls::Issued), ("region", Tls::Region), ("pod", Tls::Pod)] {
-        let domains = ["a.example.com", "b.example.com"].map(|domain| domain.parse().unwrap()).to_vec();
-        let ingress = Ingress { container_port: 80.try_into().unwrap(), tls, domains };
+    let port = |port: u16| json!({ "container_port": port, "protocol": "TCP", "host_port": null });
+    let ports = json!({ "ports": [port(80), port(8080)] });
+    for (case, one, other) in [
+        ("issued", (80, Tls::Issued), (80, Tls::Issued)),
+        ("region", (80, Tls::Region), (80, Tls::Region)),
+        ("pod", (80, Tls::Pod), (80, Tls::Pod)),
+        ("issued_and_region", (80, Tls::Issued), (8080, Tls::Region)),
+    ] {
+        let route = |(port, tls): (u16, Tls)| Route { container_port: i64::from(port).try_into().unwrap(), tls };
+        let domains = [("a.example.com", one), ("b.example.com", other)];
+        let domains = domains.map(|(domain, led)| (domain.parse().unwrap(), route(led)));
+        let ingress = Ingress { domains: domains.into() };
         let exposed = Target { exposure: Exposure::Bound(ingress), ..target(pod("none", &[container("web", &ports)])) };
         let manifests =
             Manifests::build(&identity(), &exposed, &"ausrine".parse().unwrap(), &settings, &keys()).unwrap();

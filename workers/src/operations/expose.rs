@@ -2,7 +2,7 @@
 //! A job that was overtaken removes those that are its own: the newer one has written its own, or will, or wants none.
 
 use common::failure::{Failure, Reason};
-use common::ingress::{Exposure, Tls};
+use common::ingress::{Exposure, Route, Tls};
 use common::job::Target;
 use common::name::Sequence;
 
@@ -18,8 +18,9 @@ const KINDS: [Kind; 2] = [Kind::Ingress, Kind::Service];
 
 /// Refuses what the region cannot do, before anything is written.
 pub(super) fn check(context: &Context, target: &Target) -> Result<(), OperationError> {
-    let issued = target.exposure.ingress().is_some_and(|ingress| ingress.tls == Tls::Issued);
-    if issued && context.pods.ingress.issuer.is_none() {
+    let is_issued = |route: &Route| route.tls == Tls::Issued;
+    let asks = target.exposure.ingress().is_some_and(|ingress| ingress.domains.values().any(is_issued));
+    if asks && context.pods.ingress.issuer.is_none() {
         let message = "the region issues no certificates; bind the domains without isLetsencrypt";
         return Err(OperationError::Refused(Failure::new(Reason::Refused, message)));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{Apiserver, Fault, Line};
-use common::ingress::{Exposure, Ingress, Tls};
+use common::ingress::{Exposure, Ingress, Route, Tls};
 use common::job::{JOB_VERSION, Run, Target, Verb};
 use common::sealed::KeyRing;
 use kube::core::DynamicObject;
@@ -127,8 +127,8 @@ fn cancel_to(deploy: &Job, sequence: u64) -> Job {
 }
 
 fn bound(domains: &[&str]) -> Exposure {
-    let domains = domains.iter().map(|domain| domain.parse().unwrap()).collect();
-    Exposure::Bound(Ingress { container_port: 81.try_into().unwrap(), tls: Tls::Region, domains })
+    let route = Route { container_port: 81.try_into().unwrap(), tls: Tls::Region };
+    Exposure::Bound(Ingress { domains: domains.iter().map(|domain| (domain.parse().unwrap(), route)).collect() })
 }
 
 /// A job whose target has this exposure.
@@ -183,7 +183,7 @@ fn assert_is(server: &Apiserver, job: &Job, case: &str) {
     if let Some(ingress) = target.exposure.ingress() {
         let rules = &objects[&format!("{}/pod", Kind::Ingress.path(NAMESPACE))]["spec"]["rules"];
         let hosts: Vec<_> = rules.as_array().unwrap().iter().map(|rule| rule["host"].as_str().unwrap()).collect();
-        assert_eq!(hosts, ingress.domains.iter().map(common::ingress::Domain::as_str).collect::<Vec<_>>(), "{case}");
+        assert_eq!(hosts, ingress.domains.keys().map(common::ingress::Domain::as_str).collect::<Vec<_>>(), "{case}");
     }
     assert_eq!(deployment["metadata"]["annotations"][ANNOTATION_JOB], job.id.to_string(), "{case}");
     let template = &deployment["spec"]["template"]["metadata"]["annotations"];

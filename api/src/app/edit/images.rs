@@ -21,17 +21,26 @@ enum Login {
     Set(Option<(String, SecretString)>),
 }
 
-/// Reads `[{"image":"repo:tag","login":{"username","password"}}]`. None = a problem was noted.
+/// Reads `[{"image":"repo:tag","login":{"username","password"}}]`, or `{"images":["repo:tag"]}` of older clients. None = a
+/// problem was noted.
 pub(super) fn read(body: &Value, pod: &Pod, problems: &mut Problems) -> Option<Edit> {
-    let root = Field::root(body);
-    let items = root.list(problems)?;
+    let mut list = Field::root(body);
+    let is_old = body.is_object();
+    if is_old {
+        let mut fields = list.object(problems)?;
+        let images = fields.required("images", problems);
+        fields.finish(problems);
+        list = images?;
+    }
+    let items = list.list(problems)?;
     if items.is_empty() || items.len() > pod.containers.len() {
         let most = pod.containers.len();
-        return root.wrong(format!("must have 1 to {most} images, at most one for each container"), problems);
+        return list.wrong(format!("must have 1 to {most} images, at most one for each container"), problems);
     }
     let mut edits: Vec<(usize, Image, Login)> = Vec::new();
     for item in &items {
-        let Some((place, image, login)) = read_item(item, pod, problems) else { continue };
+        let read = if is_old { read_image(item, pod, problems) } else { read_item(item, pod, problems) };
+        let Some((place, image, login)) = read else { continue };
         if edits.iter().any(|(taken, ..)| *taken == place) {
             problems.add(item.path(), "must be for another container than the images before it");
         }
@@ -49,7 +58,12 @@ fn read_item(item: &Field<'_>, pod: &Pod, problems: &mut Problems) -> Option<(us
         None => Login::Keep,
         Some(field) => Login::Set(read_login(&field, problems)),
     };
-    let field = field?;
+    let (place, image, _) = read_image(&field?, pod, problems)?;
+    Some((place, image, login))
+}
+
+/// Reads an image whose login stays.
+fn read_image(field: &Field<'_>, pod: &Pod, problems: &mut Problems) -> Option<(usize, Image, Login)> {
     let image: Image = field.parsed(problems)?;
     let place = place_for(&image, pod).or_else(|| {
         let all = pod.containers.iter().map(|container| format!("{} ({})", container.name, container.image));
@@ -57,7 +71,7 @@ fn read_item(item: &Field<'_>, pod: &Pod, problems: &mut Problems) -> Option<(us
         let problem = "must have the repository of exactly one container; deploy anew to change it. The pod has";
         field.wrong(format!("{problem} {}", all.join(", ")), problems)
     })?;
-    Some((place, image, login))
+    Some((place, image, Login::Keep))
 }
 
 /// The only container, else the only one with the image's repository.
@@ -130,7 +144,9 @@ mod tests {
     #[test]
     fn every_problem_is_noted_with_its_place() {
         for (body, expected) in [
-            (json!({}), "the body must be a list"),
+            (json!("nginx:2"), "the body must be a list"),
+            (json!({}), "images is required"),
+            (json!({ "images": [{ "image": "nginx:2" }] }), "images[0] must be a string"),
             (json!([]), "the body must have 1 to 2 images"),
             (json!([{}]), "[0].image is required"),
             (json!([{ "image": "NGINX" }]), "[0].image must be an image such as"),

@@ -15,15 +15,12 @@ pub(super) struct Edit {
     environment: Vec<(usize, Vec<(VariableName, SecretString)>)>,
 }
 
-/// Reads `{"config":{"<container>":"<content>"},"environment":{"<container>":{"KEY":"value"}}}`. None = a problem was noted.
+/// Reads `{"config":{"<container>":"<content>"},"environment":{"<container>":{"KEY":"value"}}}`; existing clients leave one of
+/// them empty. None = a problem was noted.
 pub(super) fn read(body: &Value, pod: &Pod, problems: &mut Problems) -> Option<Edit> {
     let mut body = Field::root(body).object(problems)?;
     let (config, environment) = (body.optional("config"), body.optional("environment"));
     body.finish(problems);
-    if config.is_none() && environment.is_none() {
-        problems.add("", "must have config, environment or both");
-        return None;
-    }
     let config = read_all(config, pod, problems, |place, field, problems| {
         let content = field.text(problems)?.to_owned();
         if content.is_empty() {
@@ -36,6 +33,10 @@ pub(super) fn read(body: &Value, pod: &Pod, problems: &mut Problems) -> Option<E
     });
     let environment = read_all(environment, pod, problems, |_, field, problems| read_environment(field, problems));
     let edit = Edit { config: config?, environment: environment? };
+    if edit.config.is_empty() && edit.environment.is_empty() {
+        problems.add("", "must name at least one container in config or environment");
+        return None;
+    }
     let replaced: Vec<usize> = edit.environment.iter().map(|(place, _)| *place).collect();
     let kept = pod.containers.iter().enumerate().filter(|(place, _)| !replaced.contains(place));
     let kept: usize = kept.map(|(_, container)| container.environment.len()).sum();
@@ -53,9 +54,6 @@ fn read_all<'a, T>(
 ) -> Option<Vec<(usize, T)>> {
     let Some(field) = field else { return Some(Vec::new()) };
     let members = field.members(problems)?;
-    if members.is_empty() {
-        return field.wrong("must name at least one container", problems);
-    }
     // Every member is read before the first wrong one ends it: all problems at once.
     let read: Vec<Option<(usize, T)>> = members
         .iter()
@@ -122,6 +120,18 @@ mod tests {
     }
 
     #[test]
+    fn either_half_may_be_empty() {
+        for body in [
+            json!({ "config": {}, "environment": { "web": { "A": "1" } } }),
+            json!({ "config": { "web": "new" }, "environment": {} }),
+        ] {
+            let mut problems = Problems::default();
+            assert!(read(&body, &pod(), &mut problems).is_some(), "{body}");
+            assert!(problems.is_empty(), "{body}: {problems:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_environment_removes_all() {
         let mut pod = pod();
         let edit = read(&json!({ "environment": { "web": {} } }), &pod, &mut Problems::default()).unwrap();
@@ -133,9 +143,9 @@ mod tests {
     fn every_problem_is_noted_with_its_place() {
         let many: serde_json::Map<_, _> = (0..600).map(|n| (format!("A{n}"), json!(""))).collect();
         for (body, expected) in [
-            (json!({}), "the body must have config, environment or both"),
+            (json!({}), "the body must name at least one container in config or environment"),
             (json!([]), "the body must be an object"),
-            (json!({ "config": {} }), "config must name at least one container"),
+            (json!({ "config": {}, "environment": {} }), "the body must name at least one container"),
             (json!({ "config": { "db": "x" } }), "config.db is no container of the pod, which has web, side"),
             (
                 json!({ "config": { "side": "x" } }),

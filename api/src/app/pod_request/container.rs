@@ -1,5 +1,6 @@
 //! One container of the deploy body, and the registry logins that go with the containers.
 
+use common::name::ContainerName;
 use common::pod::{ConfigFile, ContainerPath, Port, Storage, VariableName};
 use common::port::{PortNumber, Protocol};
 use common::quantity::{Memory, QuantityError, Units};
@@ -52,7 +53,7 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> Option<ContainerRequest> {
     let mut container = field.object(problems)?;
-    let name = container.required("name", problems).and_then(|field| field.parsed(problems));
+    let name = container.required("name", problems).and_then(|field| read_name(&field, problems));
     let image = container.required("imageName", problems).and_then(|field| field.parsed(problems));
     let memory = read_memory(&mut container, problems);
     let ports = read_items(container.optional("ports"), purchase_limit(purchase), problems, |item, problems| {
@@ -68,6 +69,7 @@ pub(super) fn read(
     {
         problems.add(container.path_of("configMountPath"), "must differ from mountPath");
     }
+    refuse_paths(&mut container, problems);
     container.finish(problems);
     Some(ContainerRequest {
         name: name?,
@@ -81,6 +83,24 @@ pub(super) fn read(
         config: config.ok()?,
         login,
     })
+}
+
+/// A name that no answer with the containers' names as its keys shows as a failure (`wire.md` §2).
+fn read_name(field: &Field<'_>, problems: &mut Problems) -> Option<ContainerName> {
+    let name: ContainerName = field.parsed(problems)?;
+    if ["error", "message"].contains(&name.as_str()) {
+        return field.wrong("must not be error or message: clients take these for failures", problems);
+    }
+    Some(name)
+}
+
+/// `exposedPorts`, which existing clients send empty.
+fn refuse_paths(container: &mut Object<'_>, problems: &mut Problems) {
+    if let Some(field) = container.optional("exposedPorts")
+        && field.list(problems).is_some_and(|paths| !paths.is_empty())
+    {
+        problems.add(field.path(), "must be empty or left out; bind a domain to reach the port by a name");
+    }
 }
 
 /// How many ports one container is read with: more than the order has units is told once, for all containers.
@@ -180,9 +200,31 @@ fn read_mount_path(
     field.converted(|text| ContainerPath::try_from(text.to_owned()), problems).map(Some).ok_or(Noted)
 }
 
+/// One file: `configMountPath` and `config`, or `configMap` with its path and content.
 fn read_config(container: &mut Object<'_>, problems: &mut Problems) -> Result<Option<ConfigFile>, Noted> {
     let (path_of_path, path_of_config) = (container.path_of("configMountPath"), container.path_of("config"));
-    match (container.optional_text("configMountPath"), container.optional_text("config")) {
+    let (path, content) = (container.optional_text("configMountPath"), container.optional_text("config"));
+    let files = container.optional("configMap").map(|field| (field.members(problems).ok_or(Noted), field));
+    if let Some((files, field)) = files {
+        match (files?.as_slice(), path.is_some() || content.is_some()) {
+            ([], _) => {}
+            ([(path, content)], false) => {
+                let read = ContainerPath::try_from((*path).to_owned());
+                let read = read.map_err(|error| problems.add(content.path(), format!("has a wrong path: it {error}")));
+                let content = content.text(problems);
+                return Ok(Some(ConfigFile {
+                    path: read.map_err(|()| Noted)?,
+                    content: content.ok_or(Noted)?.to_owned(),
+                }));
+            }
+            ([_], true) => {
+                let problem = "must not be given together with configMountPath and config: exactly one of the two";
+                return field.wrong(problem, problems).ok_or(Noted);
+            }
+            (_, _) => return field.wrong("must have at most one file", problems).ok_or(Noted),
+        }
+    }
+    match (path, content) {
         (None, None) => Ok(None),
         (Some(path), Some(content)) => {
             let path = path.converted(|text| ContainerPath::try_from(text.to_owned()), problems);

@@ -78,6 +78,23 @@ fn the_later_form_is_read_as_well() {
 }
 
 #[test]
+fn a_configuration_file_is_read_from_either_form() {
+    for (form, path) in [
+        (json!({ "configMap": { "/etc/a.conf": "x" }, "exposedPorts": [] }), Some("/etc/a.conf")),
+        (json!({ "configMountPath": "/etc/a.conf", "config": "x", "configMap": {} }), Some("/etc/a.conf")),
+        (json!({ "configMap": {}, "exposedPorts": null }), None),
+    ] {
+        let mut body = guide();
+        for (name, value) in form.as_object().unwrap() {
+            body["containers"][0][name] = value.clone();
+        }
+        let request = read(&body, &plain()).unwrap();
+        let config = request.containers.first().unwrap().config.as_ref();
+        assert_eq!(config.map(|config| config.path.as_str()), path, "{form}");
+    }
+}
+
+#[test]
 fn every_rule_of_a_container_names_its_field() {
     for (field, value, expected) in [
         ("name", json!("Web"), "name must consist of lower case letters"),
@@ -111,6 +128,11 @@ fn every_rule_of_a_container_names_its_field() {
         ("mountPath", json!("/data"), "mountPath must be left out: the order keeps no volume"),
         ("configMountPath", json!("/a"), "config is required together with configMountPath"),
         ("config", json!("a"), "configMountPath is required together with config"),
+        ("configMap", json!({ "a": "x" }), "configMap.a has a wrong path: it must"),
+        ("configMap", json!({ "/a": 1 }), "configMap./a must be a string"),
+        ("configMap", json!({ "/a": "", "/b": "" }), "configMap must have at most one file"),
+        ("exposedPorts", json!([{ "path": "/" }]), "exposedPorts must be empty or left out"),
+        ("name", json!("error"), "name must not be error or message"),
         ("image", json!("nginx"), "image is not a known field; leave it out"),
     ] {
         let mut body = guide();

@@ -6,7 +6,7 @@ use common::name::JobId;
 use super::super::acceptance::Acceptance;
 use super::super::history::Word;
 use super::super::life::Due;
-use super::super::orders::{Created, Filter, NewOrder, ServiceStatus};
+use super::super::orders::{Created, Filter, KeyUse, NewOrder, ServiceStatus};
 use super::super::target::{Patch, Step};
 use super::super::{Store, StoreError};
 use super::cluster::{Database, database};
@@ -81,7 +81,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.extend_order(&one, 1, 1000, &word()));
     assert_costs!(database, 1, store.replace_secret(&one, &digest("new"), 60, &word()));
     assert_costs!(database, 1, store.history(&one, 10));
-    assert_costs!(database, 1, store.done_by_key(&one, "key"));
+    assert_costs!(database, 1, store.done_by_key(&one, "anna", "key"));
     assert_costs!(database, 1, store.made_by_key("anna", "key"));
     assert_costs!(database, 1, store.approve_deletes(&here, 60.0, &word()));
     assert_costs!(database, 1, store.approved_by_key(&here, "key"));
@@ -194,8 +194,9 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     let secret = digest("5000");
     let (order, here) = (id("order-5000"), region());
 
-    let (found, job) = store.order_by_secret(&secret, Some("key-1")).await.unwrap().unwrap();
-    assert_eq!((&found.id, job.unwrap().sequence.get()), (&order, 1));
+    let (found, used) = store.order_by_secret(&secret, Some("key-1")).await.unwrap().unwrap();
+    let Some(KeyUse::Job(job)) = used else { panic!("{used:?}") };
+    assert_eq!((&found.id, job.sequence.get()), (&order, 1));
     assert_frugal!(database, store.order_by_secret(&secret, Some("key-1")));
     assert_frugal!(database, store.order_by_secret(&secret, None));
     assert_frugal!(database, store.order(&order));
@@ -254,7 +255,7 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     let (order, here, day) = (id("order-5000"), region(), 86_400.0);
 
     assert_frugal!(database, store.history(&order, 50));
-    assert_frugal!(database, store.done_by_key(&order, "key-5000"));
+    assert_frugal!(database, store.done_by_key(&order, "anna", "key-5000"));
     assert_frugal!(database, store.made_by_key("crowd", "key-5000"));
     let request = digest("request");
     let keyed = Word { idempotency: Some(("new", &request)), ..word() };

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use jiff::SignedDuration;
 
 use super::super::Store;
-use super::super::history::{Changed, Detail, Event, Word};
+use super::super::history::{CUSTOMER, Changed, Detail, Event, Word};
 use super::super::orders::{Created, NewOrder, Order};
 use super::cluster::{shared_database, shared_store};
 use super::{abort, deploy, digest, fresh_order, id, now, purchase, succeed, word};
@@ -94,7 +94,7 @@ async fn one_key_changes_once_however_often_it_is_repeated_at_once() {
     assert_eq!(changed, 1);
     let after = now(&store, &order).await;
     assert_eq!(after.purchase.duration_hours, before.purchase.duration_hours + 5);
-    let earlier = store.done_by_key(&order, "key").await.unwrap().unwrap();
+    let earlier = store.done_by_key(&order, "anna", "key").await.unwrap().unwrap();
     assert_eq!((earlier.request_digest.as_slice(), earlier.job), (request.as_slice(), None));
 
     // The key is the order's: another change of it is refused, and another order's is not.
@@ -102,7 +102,13 @@ async fn one_key_changes_once_however_often_it_is_repeated_at_once() {
     let replaced = store.replace_secret(&order, &secret, 0, &keyed).await.unwrap();
     assert!(matches!(replaced, Changed::KeyTaken));
     assert!(matches!(store.extend_order(&other, 5, MOST, &keyed).await.unwrap(), Changed::Yes(_)));
-    assert!(store.done_by_key(&order, "no key").await.unwrap().is_none());
+    assert!(store.done_by_key(&order, "anna", "no key").await.unwrap().is_none());
+
+    // So is the customer's own: it is another one.
+    let customers = Word { actor: CUSTOMER, ..keyed.clone() };
+    assert!(store.done_by_key(&order, CUSTOMER, "key").await.unwrap().is_none());
+    assert!(matches!(store.set_label(&order, "mine", &customers).await.unwrap(), Changed::Yes(_)));
+    assert!(matches!(store.set_label(&order, "mine", &customers).await.unwrap(), Changed::KeyTaken));
 
     let old = format!("update history set at = now() - interval '25 h' where order_id = '{order}'");
     shared_database().await.run(&old).await;

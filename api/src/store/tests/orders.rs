@@ -7,7 +7,8 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::super::StoreError;
-use super::super::orders::{Created, Filter, NewOrder, Order, PortSpecification, Purchase, ServiceStatus};
+use super::super::history::{CUSTOMER, Word};
+use super::super::orders::{Created, Filter, KeyUse, NewOrder, Order, PortSpecification, Purchase, ServiceStatus};
 use super::cluster::{Database, database, shared_database, shared_store};
 use super::{
     abort, at, deploy, digest, elsewhere, fresh_order, id, make, now, order, purchase, region, stop, succeed,
@@ -108,10 +109,17 @@ async fn a_secret_opens_its_order_and_finds_the_job_of_a_key() {
     try_deploy(&store, &two, &region(), &super::pod(&[]), Some("of two")).await;
     let job = store.job_by_key(&one, "key").await.unwrap().unwrap();
     assert_eq!((&job.order, job.sequence.get()), (&one, 2));
+    for (actor, key) in [(CUSTOMER, "said"), ("anna", "operator's")] {
+        let request = digest(key);
+        let word = Word { actor, idempotency: Some((key, &request)), ..super::word() };
+        store.set_label(&one, "mine", &word).await.unwrap();
+    }
     let whole = now(&store, &one).await;
     for (case, key, found) in [
         ("no key", None, None),
-        ("a key of the order", Some("key"), Some(job.clone())),
+        ("a key of the order", Some("key"), Some(KeyUse::Job(job.clone()))),
+        ("a key of what the customer said of the order", Some("said"), Some(KeyUse::Said)),
+        ("a key of an operator", Some("operator's"), None),
         ("a key of another order", Some("of two"), None),
         ("a key of nobody", Some("unknown"), None),
         ("an empty key", Some(""), None),

@@ -133,7 +133,7 @@ async fn ask(store: &Store, order: &OrderId, asked: Asked) -> Option<Job> {
     match accepted {
         Accepted::Yes(job) => Some(job),
         Accepted::No => None,
-        Accepted::KeyTaken | Accepted::DomainTaken => panic!("there is no key and no domain"),
+        Accepted::KeyTaken => panic!("there is no key"),
     }
 }
 
