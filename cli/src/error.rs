@@ -9,18 +9,6 @@ use serde_json::Value;
 
 use crate::text::{chain, escaped};
 
-/// Reasons that only a job's end has: the region has tried, and will not try again.
-const ENDS_OF_JOBS: [&str; 8] = [
-    "CRASH_LOOP",
-    "IMAGE_PULL_REFUSED",
-    "NO_ROOM",
-    "QUOTA_EXCEEDED",
-    "REFUSED",
-    "ROLLOUT_TIMEOUT",
-    "SUPERSEDED",
-    "UNSUPPORTED_JOB",
-];
-
 /// Why a command did not do what was asked. None of its texts holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,6 +86,8 @@ pub struct Refusal {
     pub message: String,
     /// The stable word.
     pub reason: Option<String>,
+    /// The job whose end it tells: the region has tried, and will not try again.
+    pub job_id: Option<String>,
     /// By which the API's log knows the request.
     pub request_id: Option<String>,
     /// Fields and what is wrong with each.
@@ -120,15 +110,11 @@ impl Refusal {
             status,
             message: text("/error/message").unwrap_or_else(|| format!("{url} answered {status}")),
             reason: text("/error/reason"),
+            job_id: text("/error/jobId"),
             request_id: text("/error/requestId"),
             details: details.map(detail).collect(),
             retry_after,
         }
-    }
-
-    /// Whether it tells the end of a job.
-    pub(crate) fn ends_job(&self) -> bool {
-        self.reason.as_deref().is_some_and(|reason| ENDS_OF_JOBS.contains(&reason))
     }
 }
 
@@ -136,7 +122,7 @@ impl Error {
     /// The exit code, as `vkube --help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(refusal) if refusal.ends_job() => 5,
+            Self::Refused(refusal) if refusal.job_id.is_some() => 5,
             Self::Refused(refusal) if refusal.status.is_client_error() => 1,
             Self::Usage(_) | Self::Input { .. } | Self::Setup(_) | Self::Output(_) => 2,
             Self::Refused(_)
@@ -152,7 +138,7 @@ impl Error {
     /// Whether another try may go better: the answer was lost, or the API is not well.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Refused(refusal) if refusal.ends_job() => false,
+            Self::Refused(refusal) if refusal.job_id.is_some() => false,
             Self::Refused(refusal) => match refusal.status.as_u16() {
                 502..=504 => true,
                 429 => refusal.retry_after.is_some(),
@@ -179,8 +165,10 @@ impl Error {
                 let field = if field.is_empty() { "the body" } else { field };
                 let _ = writeln!(lines, "  {}: {}", escaped(field), escaped(problem));
             }
-            if let Some(id) = &refusal.request_id {
-                let _ = writeln!(lines, "  request id: {}", escaped(id));
+            for (name, value) in [("job", &refusal.job_id), ("request id", &refusal.request_id)] {
+                if let Some(value) = value {
+                    let _ = writeln!(lines, "  {name}: {}", escaped(value));
+                }
             }
         }
         lines
@@ -191,10 +179,18 @@ impl Error {
 mod tests {
     use super::*;
 
+    fn failure(status: u16, reason: &str, more: &str) -> Error {
+        let body = format!(r#"{{"error":{{"code":{status},"message":"no","reason":"{reason}"{more}}}}}"#);
+        let (status, later) = (StatusCode::from_u16(status).unwrap(), Some(Duration::from_secs(5)));
+        Error::Refused(Box::new(Refusal::read("http://x", status, later, body.as_bytes())))
+    }
+
     fn refused(status: u16, reason: &str) -> Error {
-        let body = format!(r#"{{"error":{{"code":{status},"message":"no","reason":"{reason}"}}}}"#);
-        let status = StatusCode::from_u16(status).unwrap();
-        Error::Refused(Box::new(Refusal::read("http://x", status, None, body.as_bytes())))
+        failure(status, reason, "")
+    }
+
+    fn ended(status: u16, reason: &str) -> Error {
+        failure(status, reason, r#","jobId":"j-1""#)
     }
 
     #[test]
@@ -209,10 +205,27 @@ mod tests {
             ("a redirect", refused(302, ""), 3),
             ("still running", Error::Accepted { id: "x".into() }, 4),
             ("seen to fail", Error::Ended { id: "x".into(), state: "Failed".into() }, 5),
-            ("failed while waited for", refused(422, "CRASH_LOOP"), 5),
-            ("replaced while waited for", refused(409, "SUPERSEDED"), 5),
+            ("failed while waited for", ended(422, "CRASH_LOOP"), 5),
+            ("replaced while waited for", ended(409, "SUPERSEDED"), 5),
         ] {
             assert_eq!(error.exit_code(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_told_from_a_refusal_whatever_its_reason() {
+        for (status, reason) in [
+            (404, "IMAGE_NOT_FOUND"),
+            (429, "REGISTRY_RATE_LIMITED"),
+            (500, "INTERNAL"),
+            (502, "REGISTRY_UNREACHABLE"),
+            (503, "REGION_UNAVAILABLE"),
+            (503, "A_WORD_OF_LATER"),
+        ] {
+            let (ended, refused) = (ended(status, reason), refused(status, reason));
+            assert_eq!((ended.exit_code(), ended.is_passing()), (5, false), "{reason}");
+            assert_eq!(ended.explain(), "vkube: no\n  job: j-1\n", "{reason}");
+            assert_ne!(refused.exit_code(), 5, "{reason}");
         }
     }
 
@@ -237,8 +250,8 @@ mod tests {
             (502, "", true),
             (503, "OVERLOADED", true),
             (504, "DEADLINE_EXCEEDED", true),
-            (503, "NO_ROOM", false),
-            (429, "REGISTRY_RATE_LIMITED", false),
+            (503, "REGION_UNAVAILABLE", true),
+            (429, "REGISTRY_RATE_LIMITED", true),
             (500, "INTERNAL", false),
             (409, "PORT_OCCUPIED", false),
         ] {

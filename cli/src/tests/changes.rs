@@ -56,6 +56,16 @@ async fn a_refused_deploy_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_deploy_whose_job_has_ended_is_not_sent_again() {
+    let body = r#"{"error":{"code":502,"message":"the registry does not answer","reason":"REGISTRY_UNREACHABLE","jobId":"j-1"}}"#;
+    let api = Api::start([answer("502 Bad Gateway", body), answer("200 OK", DEPLOYED)]).await;
+    let ended = deploy(&api, "--until available").await;
+    assert_eq!((ended.code(), ended.out.as_str(), ended.notes.as_str()), (5, "", ""));
+    assert_eq!(ended.outcome.unwrap_err().explain(), "vkube: the registry does not answer\n  job: j-1\n");
+    assert_eq!(api.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_longer_wait_asks_again_for_the_same_job() {
     let api = Api::start([answer("202 Accepted", JOB), answer("200 OK", DEPLOYED)]).await;
     let ended = deploy(&api, "--wait 300 --until available").await;
