@@ -45,6 +45,18 @@ web        80    2999       TCP
 }
 
 #[tokio::test]
+async fn a_new_secret_that_was_lost_on_the_way_is_no_success() {
+    let order = r#"{"order":{"id":"o-1"}}"#;
+    for flags in ["", " --json"] {
+        let api = Api::start([String::new(), answer("200 OK", order)]).await;
+        let ended = run(&api.url, &format!("orders secret o-1 --operator-token t{flags}")).await;
+        assert_eq!(ended.code(), 3);
+        let expected = "vkube: the secret was replaced, but the answer with the new one was lost; run it again\n";
+        assert_eq!(ended.outcome.unwrap_err().explain(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_refused_deploy_is_sent_once() {
     let body = r#"{"error":{"code":409,"message":"host port(s) occupied: TCP 2999","reason":"PORT_OCCUPIED"}}"#;
     let api = Api::start([answer("409 Conflict", body)]).await;
