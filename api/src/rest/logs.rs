@@ -89,8 +89,9 @@ impl LogsApi {
     ///
     /// Server-sent events: each line is `event:message` and `data:<line>`. A blank line says every other second that the
     /// stream is alive. The last event is `end`, and says why: `ContainerRestarted`, `PodReplaced`, `PodStopped`,
-    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`; a client
-    /// that comes back with it as `Last-Event-ID` gets what came since, or an event `gap`.
+    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`, but for an
+    /// `end` that comes before anything else was told; a client that comes back with the last one as `Last-Event-ID` gets
+    /// what came since, or an event `gap`.
     ///
     /// The same query begins with the same line for as long as the container runs, unless that line was removed by the
     /// region's log rotation; then with the oldest line that is there.
