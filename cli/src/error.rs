@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::text::{chain, escaped};
 
@@ -94,21 +94,25 @@ pub struct Refusal {
     pub details: Vec<(String, String)>,
     /// When to ask again, if the API says so.
     pub retry_after: Option<Duration>,
+    /// The body as it came, if it is in the API's form.
+    body: Option<String>,
 }
 
 impl Refusal {
     /// Reads a failure's body; one that is not in the API's form comes from something between.
-    pub(crate) fn read(url: &str, status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    pub(crate) fn read(url: &str, status: StatusCode, retry_after: Option<Duration>, came: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(came).unwrap_or_default();
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let details = body.pointer("/error/details").and_then(Value::as_array).into_iter().flatten();
         let detail = |detail: &Value| {
             let text = |name: &str| detail.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             (text("field"), text("problem"))
         };
+        let message = text("/error/message");
         Self {
             status,
-            message: text("/error/message").unwrap_or_else(|| format!("{url} answered {status}")),
+            body: message.is_some().then(|| String::from_utf8_lossy(came).trim_end().to_owned()),
+            message: message.unwrap_or_else(|| format!("{url} answered {status}")),
             reason: text("/error/reason"),
             job_id: text("/error/jobId"),
             request_id: text("/error/requestId"),
@@ -157,7 +161,29 @@ impl Error {
         }
     }
 
-    /// The error for people: the message with its causes, each wrong field, and the request's id.
+    /// Whether a watch goes on: what it watches may be seen again.
+    pub(crate) fn is_outlasted(&self) -> bool {
+        self.is_passing() || matches!(self, Self::TimedOut { .. })
+    }
+
+    /// The error for programs, in the shape of `wire.md` §2: as the API put it; with `code` 0 if it is none of the API's. None =
+    /// the job that was printed tells it, or nobody reads it.
+    pub(crate) fn body(&self) -> Option<String> {
+        let shaped = |code: u16| json!({ "error": { "code": code, "message": chain(self) } }).to_string();
+        match self {
+            Self::Refused(refusal) => refusal.body.clone().or_else(|| Some(shaped(refusal.status.as_u16()))),
+            Self::Usage(_)
+            | Self::Input { .. }
+            | Self::Setup(_)
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Strange { .. }
+            | Self::Unknown(_) => Some(shaped(0)),
+            Self::Accepted { .. } | Self::Ended { .. } | Self::Output(_) => None,
+        }
+    }
+
+    /// The error for people: the message with its causes, each wrong field, and the words to look for.
     pub fn explain(&self) -> String {
         let mut lines = format!("vkube: {}\n", escaped(&chain(self)));
         if let Self::Refused(refusal) = self {
@@ -165,7 +191,9 @@ impl Error {
                 let field = if field.is_empty() { "the body" } else { field };
                 let _ = writeln!(lines, "  {}: {}", escaped(field), escaped(problem));
             }
-            for (name, value) in [("job", &refusal.job_id), ("request id", &refusal.request_id)] {
+            for (name, value) in
+                [("reason", &refusal.reason), ("job", &refusal.job_id), ("request id", &refusal.request_id)]
+            {
                 if let Some(value) = value {
                     let _ = writeln!(lines, "  {name}: {}", escaped(value));
                 }
@@ -224,7 +252,7 @@ mod tests {
         ] {
             let (ended, refused) = (ended(status, reason), refused(status, reason));
             assert_eq!((ended.exit_code(), ended.is_passing()), (5, false), "{reason}");
-            assert_eq!(ended.explain(), "vkube: no\n  job: j-1\n", "{reason}");
+            assert_eq!(ended.explain(), format!("vkube: no\n  reason: {reason}\n  job: j-1\n"));
             assert_ne!(refused.exit_code(), 5, "{reason}");
         }
     }
@@ -242,6 +270,27 @@ mod tests {
     fn an_answer_of_something_between_names_who_was_asked() {
         let refusal = Refusal::read("http://x/y", StatusCode::BAD_GATEWAY, None, b"<html>bad gateway</html>");
         assert_eq!(refusal.message, "http://x/y answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn programs_get_every_failure_in_one_shape() {
+        let came = r#"{"error": {"code": 409, "message": "no", "reason": "PORT_OCCUPIED"}}"#;
+        let refused =
+            |status, body: &str| Error::Refused(Box::new(Refusal::read("http://x", status, None, body.as_bytes())));
+        let job = || "j-1".to_owned();
+        for (case, error, expected) in [
+            ("as it came", refused(StatusCode::CONFLICT, &format!("{came}\n")), Some(came)),
+            (
+                "of something between",
+                refused(StatusCode::BAD_GATEWAY, "<html>"),
+                Some(r#"{"error":{"code":502,"message":"http://x answered 502 Bad Gateway"}}"#),
+            ),
+            ("of our own", Error::Usage("no \"x\"".into()), Some(r#"{"error":{"code":0,"message":"no \"x\""}}"#)),
+            ("a job that is printed", Error::Accepted { id: job() }, None),
+            ("one that has ended", Error::Ended { id: job(), state: "Failed".into() }, None),
+        ] {
+            assert_eq!(error.body().as_deref(), expected, "{case}");
+        }
     }
 
     #[test]

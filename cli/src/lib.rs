@@ -26,6 +26,16 @@ use error::Error;
 /// # Errors
 /// Whatever kept the command from doing what was asked; [`Error::exit_code`] tells it to programs.
 pub async fn run(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Error> {
+    let json = cli.json;
+    let ended = run_command(cli, out, notes).await;
+    let failure = ended.as_ref().err().filter(|_| json).and_then(Error::body);
+    if let Some(failure) = failure {
+        writeln!(out, "{failure}").and_then(|()| out.flush()).map_err(Error::Output)?;
+    }
+    ended
+}
+
+async fn run_command(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Error> {
     if let Command::Completions(completions) = cli.command {
         return completions.run(out);
     }

@@ -57,7 +57,7 @@ pub(crate) async fn run(call: Call, context: &mut Context<'_>) -> Result<(), Err
                     why
                 }
             },
-            Err(error) if error.is_passing() || matches!(error, Error::TimedOut { .. }) => {
+            Err(error) if error.is_outlasted() => {
                 if position.failures >= MOST_FAILURES {
                     return Err(error);
                 }
