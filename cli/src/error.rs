@@ -59,10 +59,12 @@ pub enum Error {
     #[error("{0}")]
     Unknown(String),
     /// The job is accepted and has not ended.
-    #[error("job {id} is accepted and has not ended; vkube jobs watch {id}")]
+    #[error("job {id} is accepted and has not ended; {next}")]
     Accepted {
         /// The job.
         id: String,
+        /// The command that shows how it goes on.
+        next: String,
     },
     /// The job has ended, and not well.
     #[error("job {id} has ended: {state}")]
@@ -231,7 +233,7 @@ mod tests {
             ("a fault of the API", refused(500, "INTERNAL"), 3),
             ("region silent", refused(503, "REGION_UNAVAILABLE"), 3),
             ("a redirect", refused(302, ""), 3),
-            ("still running", Error::Accepted { id: "x".into() }, 4),
+            ("still running", Error::Accepted { id: "x".into(), next: "y".into() }, 4),
             ("seen to fail", Error::Ended { id: "x".into(), state: "Failed".into() }, 5),
             ("failed while waited for", ended(422, "CRASH_LOOP"), 5),
             ("replaced while waited for", ended(409, "SUPERSEDED"), 5),
@@ -286,7 +288,7 @@ mod tests {
                 Some(r#"{"error":{"code":502,"message":"http://x answered 502 Bad Gateway"}}"#),
             ),
             ("of our own", Error::Usage("no \"x\"".into()), Some(r#"{"error":{"code":0,"message":"no \"x\""}}"#)),
-            ("a job that is printed", Error::Accepted { id: job() }, None),
+            ("a job that is printed", Error::Accepted { id: job(), next: String::new() }, None),
             ("one that has ended", Error::Ended { id: job(), state: "Failed".into() }, None),
         ] {
             assert_eq!(error.body().as_deref(), expected, "{case}");

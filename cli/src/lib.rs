@@ -40,7 +40,7 @@ async fn run_command(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Re
         return completions.run(out);
     }
     let client = Client::new(&cli.connection)?;
-    if let Some(warning) = client.warning() {
+    if let Some(warning) = client.warning(cli.command.has_password()) {
         text::note(notes, warning);
     }
     let mut context = Context { client, json: cli.json, out, notes };

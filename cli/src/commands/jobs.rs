@@ -134,7 +134,7 @@ async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<()
                 let state = cell(&answer.value, "/state");
                 if !matches!(state.as_str(), "Queued" | "Running") || left().is_zero() {
                     context.show(&answer, print)?;
-                    return ended(&answer.value);
+                    return ended(&answer.value, Caller::Owner);
                 }
                 if state != seen {
                     context.note(&format!("job {id}: {state}"));
@@ -154,12 +154,19 @@ async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<()
     }
 }
 
-/// What a job's state means for the command that made it.
-pub(crate) fn ended(job: &Value) -> Result<(), Error> {
+/// What a job's state means for the command that made it. Jobs are watched by whoever has the order's secret; an operator
+/// sees them with the order.
+pub(crate) fn ended(job: &Value, caller: Caller) -> Result<(), Error> {
     let (id, state) = (cell(job, "/id"), cell(job, "/state"));
     match state.as_str() {
         "Succeeded" => Ok(()),
-        "Queued" | "Running" => Err(Error::Accepted { id }),
+        "Queued" | "Running" => {
+            let next = match caller {
+                Caller::Operator => format!("vkube orders show {}", cell(job, "/orderId")),
+                Caller::Owner | Caller::Anyone => format!("vkube jobs watch {id}"),
+            };
+            Err(Error::Accepted { id, next })
+        }
         _ => Err(Error::Ended { id, state }),
     }
 }

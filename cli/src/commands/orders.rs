@@ -143,7 +143,7 @@ async fn abort(id: &str, reason: &str, changing: &Changing, context: &mut Contex
         Some(job) => jobs::print(job, out),
         None => writeln!(out, "aborted; nothing was deployed"),
     })?;
-    job.as_ref().map_or(Ok(()), jobs::ended)
+    job.as_ref().map_or(Ok(()), |job| jobs::ended(job, Caller::Operator))
 }
 
 async fn replace_secret(id: &str, overlap: Option<u64>, context: &mut Context<'_>) -> Result<(), Error> {

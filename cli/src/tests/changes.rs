@@ -111,6 +111,15 @@ async fn a_job_that_runs_on_is_shown() {
 }
 
 #[tokio::test]
+async fn an_operator_is_told_of_a_command_that_needs_no_secret_of_the_order() {
+    let api = Api::start([answer("202 Accepted", &format!(r#"{{"job":{JOB}}}"#))]).await;
+    let ended = run(&api.url, "orders abort o-1 --reason x --async --operator-token t").await;
+    assert_eq!(ended.code(), 4);
+    let expected = "vkube: job j-1 is accepted and has not ended; vkube orders show o-1\n";
+    assert_eq!(ended.outcome.unwrap_err().explain(), expected);
+}
+
+#[tokio::test]
 async fn a_watched_job_ends_the_command_with_its_end() {
     for (state, expected) in [("Succeeded", 0), ("Failed", 5), ("Superseded", 5)] {
         let end = JOB.replace("Queued", state);
