@@ -12,7 +12,6 @@ mod scripted;
 mod tests;
 mod transport;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use reqwest::Url;
 use tokio::time;
 
 pub use self::credentials::Credentials;
+pub use self::transport::RegistryHost;
 
 use self::conversation::Conversation;
 use self::manifest::Manifest;
@@ -35,25 +35,23 @@ const MAX_MANIFESTS: usize = 3;
 /// What may be asked of registries.
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
-    /// `host:port` of a registry that stands in for `docker.io`.
-    pub mirror: Option<String>,
-    /// `host:port` of each registry that is spoken to in plain HTTP and may be on a non-global address.
-    pub insecure_hosts: BTreeSet<String>,
+    /// The registry that stands in for `docker.io`.
+    pub mirror: Option<RegistryHost>,
+    /// Each registry that is spoken to in plain HTTP and may be on a non-global address.
+    pub insecure_hosts: Vec<RegistryHost>,
     /// The time one check may take, from its first lookup to its last byte.
     pub timeout: Duration,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { mirror: None, insecure_hosts: BTreeSet::new(), timeout: Duration::from_secs(5) }
+        Self { mirror: None, insecure_hosts: Vec::new(), timeout: Duration::from_secs(5) }
     }
 }
 
 /// Why no [`Registry`] can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("`{0}` is not a registry's host:port")]
-    Host(String),
     #[error("no certificate authority of this machine can be read (Debian: package ca-certificates)")]
     NoCertificates,
     #[error("the TLS client cannot be set up")]
@@ -123,16 +121,13 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     transport: Transport,
-    mirror: Option<String>,
+    mirror: Option<RegistryHost>,
     timeout: Duration,
 }
 
 impl Registry {
-    /// Reads the machine's certificate authorities. Fails when there are none, or when a setting is no `host:port`.
+    /// Reads the machine's certificate authorities. Fails when there are none.
     pub fn new(settings: RegistrySettings) -> Result<Self, RegistryError> {
-        if let Some(mirror) = &settings.mirror {
-            transport::host_and_port(mirror).ok_or_else(|| RegistryError::Host(mirror.clone()))?;
-        }
         let transport = Transport::new(&settings.insecure_hosts)?;
         let inner = Inner { transport, mirror: settings.mirror, timeout: settings.timeout };
         Ok(Self { inner: Arc::new(inner) })
@@ -169,7 +164,7 @@ impl Registry {
     /// The root of the registry that holds the image.
     fn base(&self, image: &Image) -> Result<Url, ImageCheckError> {
         let host = match image.registry() {
-            "docker.io" | "index.docker.io" => self.inner.mirror.as_deref().unwrap_or(DOCKER_HUB),
+            "docker.io" | "index.docker.io" => self.inner.mirror.as_ref().map_or(DOCKER_HUB, RegistryHost::as_str),
             other => other,
         };
         Ok(self.inner.transport.root(host).ok_or(Fault::Nonsense("registry's host"))?)

@@ -1,8 +1,7 @@
 //! Every setting of `vkube-api`, with its default: the one place that knows them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -213,7 +212,7 @@ impl Settings {
         let max_body_bytes = size(&mut read, &HTTP_MAX_BODY_BYTES, 1024..=900_000);
         let max_in_flight = size(&mut read, &HTTP_MAX_IN_FLIGHT, 1..=1_000_000);
         let url = read.required_with(&NATS_URL, nats_url);
-        let credentials_file = read.optional::<PathBuf>(&NATS_CREDENTIALS_FILE);
+        let credentials_file = read.file(&NATS_CREDENTIALS_FILE);
         let replicas = read.required_with(&NATS_REPLICAS, |text| match text {
             "1" => Ok(1),
             "3" => Ok(3),
@@ -223,14 +222,14 @@ impl Settings {
         let connect_timeout = read.milliseconds(&NATS_CONNECT_TIMEOUT_MS);
         let port_cooling = read.milliseconds(&PORT_COOLING_MS);
         let postgres_url = read.required_with(&POSTGRES_URL, postgres_url);
-        let ca_file = read.optional::<PathBuf>(&POSTGRES_CA_FILE);
+        let ca_file = read.file(&POSTGRES_CA_FILE);
         let pool_size = size(&mut read, &POSTGRES_POOL_SIZE, 1..=1000);
         let wait_timeout = read.milliseconds(&POSTGRES_WAIT_TIMEOUT_MS);
         let statement_timeout = read.milliseconds(&POSTGRES_STATEMENT_TIMEOUT_MS);
         let secret_key = read.required_with(&SECRET_KEY_FILE, SecretKey::from_file);
         let operators = operators(&mut read);
         let mirror = read.optional(&REGISTRY_MIRROR);
-        let insecure_hosts: BTreeSet<String> = read.list(&REGISTRY_INSECURE_HOSTS).into_iter().collect();
+        let insecure_hosts = read.list(&REGISTRY_INSECURE_HOSTS);
         let registry_timeout = read.milliseconds(&REGISTRY_TIMEOUT_MS);
         let change_deadline = read.milliseconds(&CHANGE_DEADLINE_MS);
         let read_deadline = read.milliseconds(&READ_DEADLINE_MS);
@@ -329,6 +328,8 @@ fn operators(read: &mut Reader<'_>) -> BTreeMap<String, SecretString> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn given(values: &[(&'static str, &str)]) -> BTreeMap<&'static str, String> {
@@ -339,7 +340,11 @@ mod tests {
     fn every_wrong_setting_is_told_at_once_and_none_shows_a_secret() {
         let error = Settings::read(&given(&[
             ("VKUBE_HTTP_LISTEN", "here"),
+            ("VKUBE_NATS_CREDENTIALS_FILE", "/nowhere/creds"),
             ("VKUBE_POSTGRES_URL", "postgres://user:hunter2@"),
+            ("VKUBE_POSTGRES_CA_FILE", "/nowhere/ca.pem"),
+            ("VKUBE_REGISTRY_MIRROR", "https://registry:5000"),
+            ("VKUBE_REGISTRY_INSECURE_HOSTS", "registry:5000,registry:port"),
             ("VKUBE_OPERATOR_TOKENS", "anna:hunter2"),
             ("VKUBE_LOG_FORMAT", "xml"),
         ]))
@@ -347,7 +352,11 @@ mod tests {
         .to_string();
         for name in [
             "VKUBE_HTTP_LISTEN (--http-listen)",
+            "VKUBE_NATS_CREDENTIALS_FILE (--nats-credentials-file): \"/nowhere/creds\" cannot be read",
             "VKUBE_POSTGRES_URL (--postgres-url)",
+            "VKUBE_POSTGRES_CA_FILE (--postgres-ca-file): \"/nowhere/ca.pem\" cannot be read",
+            "VKUBE_REGISTRY_MIRROR (--registry-mirror): must be a registry's host:port",
+            "VKUBE_REGISTRY_INSECURE_HOSTS (--registry-insecure-hosts): \"registry:port\" must be a registry's host:port",
             "VKUBE_SECRET_KEY_FILE (--secret-key-file): is not set",
             "VKUBE_OPERATOR_TOKENS (--operator-tokens): entry 1 must have a name",
             "VKUBE_LOG_FORMAT (--log-format): must be json or text",

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
@@ -20,7 +21,7 @@ Exit codes:
 
 /// Runs containers on vkube: orders, deploys, status, logs, jobs, ports, regions, images
 #[derive(Debug, Parser)]
-#[command(name = "vkube", version, after_help = EXIT_CODES)]
+#[command(name = "vkube", version, after_help = EXIT_CODES, styles = Styles::plain())]
 pub struct Cli {
     /// How to reach the API.
     #[command(flatten)]
@@ -95,6 +96,13 @@ pub(crate) enum Command {
     Image(image::Image),
     /// Print a shell's completion script
     Completions(completions::Completions),
+}
+
+impl Command {
+    /// Whether a registry's password is sent. That of a deploy goes with the order's secret.
+    pub(crate) fn has_password(&self) -> bool {
+        matches!(self, Self::Image(image) if image.has_password())
+    }
 }
 
 /// A name that becomes a part of a path: it cannot lead elsewhere.

@@ -68,10 +68,11 @@ impl Client {
         Ok(Self { http, base, credentials: Credentials::read(given)?, patience })
     }
 
-    /// What a person should know before secrets are sent.
-    pub(crate) fn warning(&self) -> Option<&'static str> {
-        let open = self.base.scheme() == "http" && !is_loopback(&self.base) && self.credentials.any();
-        open.then_some("the URL is http:// to another machine: whoever listens on the way can read the secret")
+    /// What a person should know before secrets are sent: those that open the API, or a registry's password.
+    pub(crate) fn warning(&self, has_password: bool) -> Option<&'static str> {
+        let open = self.base.scheme() == "http" && !is_loopback(&self.base);
+        let told = "the URL is http:// to another machine: whoever listens on the way can read the secret";
+        (open && (has_password || self.credentials.any())).then_some(told)
     }
 
     /// Begins a call. The segments are what follows `/api/v1` in its path.

@@ -26,11 +26,21 @@ use error::Error;
 /// # Errors
 /// Whatever kept the command from doing what was asked; [`Error::exit_code`] tells it to programs.
 pub async fn run(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Error> {
+    let json = cli.json;
+    let ended = run_command(cli, out, notes).await;
+    let failure = ended.as_ref().err().filter(|_| json).and_then(Error::body);
+    if let Some(failure) = failure {
+        writeln!(out, "{failure}").and_then(|()| out.flush()).map_err(Error::Output)?;
+    }
+    ended
+}
+
+async fn run_command(cli: Cli, out: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Error> {
     if let Command::Completions(completions) = cli.command {
         return completions.run(out);
     }
     let client = Client::new(&cli.connection)?;
-    if let Some(warning) = client.warning() {
+    if let Some(warning) = client.warning(cli.command.has_password()) {
         text::note(notes, warning);
     }
     let mut context = Context { client, json: cli.json, out, notes };

@@ -1,11 +1,12 @@
-//! When a call that is safe to repeat is sent again: a few times, after growing pauses or when the API says.
+//! When a call that is safe to repeat is sent again, after growing pauses or when the API says: a few times, or for as long as
+//! something is watched.
 
 use std::time::Duration;
 
 use crate::error::Error;
 
 /// How often a call is sent again.
-pub(crate) const MOST: u32 = 4;
+const MOST: u32 = 4;
 /// The first pause; each later one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest pause.
@@ -13,14 +14,21 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// The pause before another try, of which there were `tries`. None = that is the end of it.
 pub(crate) fn pause(tries: u32, error: &Error) -> Option<Duration> {
-    if tries >= MOST || !error.is_passing() {
-        return None;
-    }
+    (tries < MOST && error.is_passing()).then(|| rest(tries, error))
+}
+
+/// The pause of a watch after this many failures in a row. None = it will not see again what it watches.
+pub(crate) fn pause_of_watch(failures: u32, error: &Error) -> Option<Duration> {
+    error.is_outlasted().then(|| rest(failures, error))
+}
+
+/// As long as the API says, or longer each time.
+fn rest(failures: u32, error: &Error) -> Duration {
     let asked = match error {
         Error::Refused(refusal) => refusal.retry_after,
         _ => None,
     };
-    Some(asked.unwrap_or_else(|| backoff(tries)).min(LONGEST))
+    asked.unwrap_or_else(|| backoff(failures)).min(LONGEST)
 }
 
 /// The pause after this many failures in a row.
@@ -56,5 +64,20 @@ mod tests {
             assert_eq!(pause(tries, &error), expected, "{case}");
         }
         assert_eq!(backoff(u32::MAX), s(30));
+    }
+
+    #[test]
+    fn a_watch_outlasts_whatever_passes() {
+        let late = || Error::TimedOut { url: "http://x".into(), within: Duration::from_secs(30) };
+        let s = Duration::from_secs;
+        for (case, failures, error, expected) in [
+            ("long after others give up", 100, refused(503, None), Some(s(30))),
+            ("no answer in time", 0, late(), Some(Duration::from_millis(500))),
+            ("as the API says", 9, refused(429, Some(5)), Some(s(5))),
+            ("what will not pass", 0, refused(404, None), None),
+        ] {
+            assert_eq!(pause_of_watch(failures, &error), expected, "{case}");
+        }
+        assert_eq!(pause(0, &late()), None, "a call takes no longer than was asked for");
     }
 }

@@ -45,6 +45,14 @@ fn exit_codes_are_the_same_everywhere() {
 }
 
 #[test]
+fn help_and_complaints_have_no_colours() {
+    for line in [["vkube", "--help"], ["vkube", "--no-such-flag"], ["vkube", "deploy"]] {
+        let told = Cli::try_parse_from(line).unwrap_err().render().ansi().to_string();
+        assert!(!told.contains('\x1b'), "{told:?}");
+    }
+}
+
+#[test]
 fn a_debug_print_of_the_command_line_shows_no_secret() {
     let line = ["vkube", "status", "--secret", "hunter2", "--operator-token", "hunter3"];
     let printed = format!("{:?}", Cli::try_parse_from(line).unwrap());
@@ -99,6 +107,9 @@ async fn a_secret_on_an_open_line_is_warned_of() {
         ("http://vkube.invalid", "regions --timeout 1", false),
         ("https://vkube.invalid", "regions --timeout 1 --secret x", false),
         ("http://127.0.0.1:9", "regions --secret x", false),
+        ("http://vkube.invalid", "image x --timeout 1 --username me --password-file /dev/null", true),
+        ("http://vkube.invalid", "image x --timeout 1", false),
+        ("https://vkube.invalid", "image x --timeout 1 --username me --password-file /dev/null", false),
     ] {
         let Ended { notes, .. } = run(url, line).await;
         assert_eq!(notes.contains("whoever listens on the way can read the secret"), warned, "{url} {line}: {notes}");

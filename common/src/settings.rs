@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -112,6 +114,14 @@ impl<'a> Reader<'a> {
         self.optional_with(setting, T::from_str)
     }
 
+    /// A file that may be absent from the settings, but not from the disk: one that can be read.
+    pub fn file(&mut self, setting: &Setting) -> Option<PathBuf> {
+        self.optional_with(setting, |file| match File::open(file) {
+            Ok(_) => Ok(PathBuf::from(file)),
+            Err(error) => Err(format!("\"{file}\" cannot be read: {error}")),
+        })
+    }
+
     /// A setting that must be there, read by a parser of the caller's. None = a problem was noted.
     pub fn required_with<T, E: fmt::Display>(
         &mut self,
@@ -203,6 +213,19 @@ mod tests {
             "3 wrong setting(s)\n  VKUBE_TEST_PORT (--test-port): must be a whole number from 1 to 9\n  \
              VKUBE_TEST_NAME (--test-name): is not set\n  VKUBE_TEST_LIST (--test-list): \"x\" invalid digit found in string"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_named_must_be_readable() {
+        for (case, file, is_wrong) in
+            [("none", "", false), ("one", "/proc/self/status", false), ("one that is not there", "/nowhere/file", true)]
+        {
+            let values = given(&[("VKUBE_TEST_NAME", file)]);
+            let mut read = Reader::new(&values);
+            let found = read.file(&NAME);
+            assert_eq!(found.is_some(), case == "one", "{case}");
+            assert_eq!(read.finish(Some(())).is_err(), is_wrong, "{case}");
+        }
     }
 
     #[test]

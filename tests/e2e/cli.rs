@@ -189,6 +189,12 @@ fn exit_codes_tell_what_happened() -> Result<()> {
         let job = text(&jobs, "/jobs/0/id")?;
         let watched = vkube(t).await?.secret(&order.secret).run(&format!("jobs watch {job}")).await?.is(5)?;
         assert!(watched.notes.contains("Failed"), "{told}{}", watched.notes);
+
+        let owner = vkube(t).await?.secret(&t.order(&OrderOptions::units(1)).await?.secret);
+        let body = pod("ausrine", &[container("missing", "no-such-image:1")]).to_string();
+        let failed = owner.run_with("deploy -f - --until available --wait 90", &body).await?.is(5)?;
+        let job = text(&owner.json("jobs").await?, "/jobs/0/id")?;
+        assert!(failed.notes.contains(&format!("\n  job: {job}\n")), "{}", failed.notes);
         Ok(())
     })
 }

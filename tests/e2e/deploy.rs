@@ -297,12 +297,14 @@ fn the_customer_is_told_of_an_image_that_does_not_exist() -> Result<()> {
         let answer = request.header("prefer", "wait=60").send().await?;
         let error = answer.refused(404, Reason::ImageNotFound)?;
         assert!(text(&error, "/message")?.contains("web"), "{error}");
+        let job = text(&error, "/jobId")?;
 
         // The answer comes from the region itself; the record follows within moments.
         until("the job's end is on record", Duration::from_secs(10), async || {
             let jobs = order.request(reqwest::Method::GET, "/jobs").send().await?.ok()?;
             let newest = jobs.pointer("/jobs/0").context("a job")?;
             let reason = newest.pointer("/outcome/reason").and_then(Value::as_str);
+            assert_eq!(newest["id"], job.as_str());
             Ok((newest["state"] == "Failed" && reason == Some("IMAGE_NOT_FOUND")).then_some(()))
         })
         .await?;

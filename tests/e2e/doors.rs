@@ -20,10 +20,11 @@ use self::rows::{Queued, Row};
 use self::scene::Scene;
 
 /// Members whose values differ from call to call, those of a job that runs meanwhile among them.
-const DIFFERENT: [&str; 20] = [
+const DIFFERENT: [&str; 21] = [
     "id",
     "orderId",
     "requestId",
+    "jobId",
     "secret",
     "createdAt",
     "updatedAt",

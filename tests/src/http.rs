@@ -194,10 +194,15 @@ impl Answer {
         let id = error.get("requestId").and_then(Value::as_str).context("error.requestId is a text")?;
         ensure!(!id.is_empty(), "error.requestId is not empty");
         for (name, value) in error {
-            let known = ["code", "message", "reason", "requestId", "details"].contains(&name.as_str());
+            let known = ["code", "message", "reason", "requestId", "jobId", "details"].contains(&name.as_str());
             ensure!(known, "error.{name} is not in the contract");
             ensure!(!value.is_null(), "error.{name} is null");
         }
+        let ends_job = error.contains_key("jobId");
+        ensure!(
+            !ends_job || !self.headers.contains_key("retry-after"),
+            "the end of a job is not to be asked for again"
+        );
         for detail in error.get("details").and_then(Value::as_array).into_iter().flatten() {
             let texts = ["field", "problem"].map(|name| detail.get(name).and_then(Value::as_str));
             ensure!(texts.iter().all(Option::is_some), "error.details are pairs of field and problem");

@@ -243,14 +243,15 @@ pub(super) fn takes_no_changes(order: &Order) -> Option<AppError> {
 
 /// The answer to a change that has ended.
 fn answer(job: Job, pod: Pod) -> Result<ChangeAnswer, AppError> {
-    match job.outcome.clone() {
-        Some(Outcome::Succeeded) => Ok(ChangeAnswer::Done(job, pod)),
-        Some(Outcome::Failed(failure) | Outcome::Unready(failure)) => Err(failure.into()),
+    let failure = match job.outcome.clone() {
+        Some(Outcome::Succeeded) => return Ok(ChangeAnswer::Done(job, pod)),
+        None => return Ok(ChangeAnswer::Accepted(job)),
+        Some(Outcome::Failed(failure) | Outcome::Unready(failure)) => failure.into(),
         Some(Outcome::Superseded { .. } | Outcome::Overtaken { .. }) => {
-            Err(AppError::new(Reason::Superseded, "a newer change of the order replaced this one"))
+            AppError::new(Reason::Superseded, "a newer change of the order replaced this one")
         }
-        None => Ok(ChangeAnswer::Accepted(job)),
-    }
+    };
+    Err(failure.end_of(job.id))
 }
 
 /// Nothing is there to be changed.

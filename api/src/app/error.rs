@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use common::failure::{Failure, Reason};
+use common::name::JobId;
 
 use super::json::{Problem, Problems};
 use crate::bus::BusError;
@@ -21,13 +22,15 @@ pub struct AppError {
     pub details: Vec<Problem>,
     /// When it makes sense to ask again.
     pub retry_after: Option<Duration>,
+    /// The job whose end this is: it was accepted, and another try would be another change.
+    pub job: Option<JobId>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl AppError {
     /// A failure without further particulars.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), details: Vec::new(), retry_after: None, source: None }
+        Self { reason, message: message.into(), details: Vec::new(), retry_after: None, job: None, source: None }
     }
 
     /// Every problem of a request at once.
@@ -52,6 +55,12 @@ impl AppError {
     #[must_use]
     pub fn retry_after(self, time: Duration) -> Self {
         Self { retry_after: Some(time), ..self }
+    }
+
+    /// The same, as the end of a job.
+    #[must_use]
+    pub fn end_of(self, job: JobId) -> Self {
+        Self { job: Some(job), ..self }
     }
 
     /// The same for another reason.

@@ -35,8 +35,12 @@ fn bearer(realm: &str) -> Reply {
 }
 
 fn registry(insecure: &[&Scripted]) -> Registry {
-    let insecure_hosts = insecure.iter().map(|server| server.address.to_string()).collect();
+    let insecure_hosts = insecure.iter().map(|server| host(server.address)).collect();
     Registry::new(RegistrySettings { insecure_hosts, ..RegistrySettings::default() }).unwrap()
+}
+
+fn host(address: impl std::fmt::Display) -> RegistryHost {
+    address.to_string().parse().unwrap()
 }
 
 fn image(server: &Scripted) -> Image {
@@ -171,7 +175,7 @@ async fn answers_are_told_apart() {
 #[tokio::test]
 async fn a_registry_that_says_nothing_is_given_up() {
     let server = Scripted::start(|_, _| Reply::Silence).await;
-    let insecure_hosts = BTreeSet::from([server.address.to_string()]);
+    let insecure_hosts = vec![host(server.address)];
     let settings = RegistrySettings { insecure_hosts, timeout: Duration::from_millis(100), mirror: None };
     let end = outcome(&Registry::new(settings).unwrap(), &image(&server), None).await;
     assert_eq!(end, "no whole answer within 100ms");
@@ -306,8 +310,7 @@ async fn a_realm_of_another_host_is_asked_without_the_password() {
         _ => bearer(&url),
     })
     .await;
-    let mut insecure_hosts = BTreeSet::from([server.address.to_string()]);
-    insecure_hosts.insert(format!("localhost:{}", realm.address.port()));
+    let insecure_hosts = vec![host(server.address), host(format!("localhost:{}", realm.address.port()))];
     let registry = Registry::new(RegistrySettings { insecure_hosts, ..RegistrySettings::default() }).unwrap();
     assert_eq!(outcome(&registry, &image(&server), Some(&ann())).await, "exists");
     assert_eq!(realm.asked().len(), 1);
@@ -334,8 +337,8 @@ async fn one_customers_token_opens_nothing_for_another() {
 #[tokio::test]
 async fn a_mirror_stands_in_for_docker_hub() {
     let server = Scripted::start(|_, _| ok(INDEX)).await;
-    let mirror = server.address.to_string();
-    let insecure_hosts = BTreeSet::from([mirror.clone()]);
+    let mirror = host(server.address);
+    let insecure_hosts = vec![mirror.clone()];
     let settings = RegistrySettings { mirror: Some(mirror), insecure_hosts, ..RegistrySettings::default() };
     let registry = Registry::new(settings).unwrap();
     for (name, target) in [
@@ -345,16 +348,5 @@ async fn a_mirror_stands_in_for_docker_hub() {
     ] {
         assert_eq!(outcome(&registry, &name.parse().unwrap(), None).await, "exists", "{name}");
         assert_eq!(server.asked().last().unwrap().target, target, "{name}");
-    }
-}
-
-#[test]
-fn settings_that_are_no_hosts_are_refused() {
-    for wrong in ["", "http://registry:5000", "registry:5000/path", "registry:port"] {
-        let mirror = RegistrySettings { mirror: Some(wrong.to_owned()), ..RegistrySettings::default() };
-        assert!(matches!(Registry::new(mirror), Err(RegistryError::Host(host)) if host == wrong), "{wrong}");
-        let insecure_hosts = BTreeSet::from([wrong.to_owned()]);
-        let insecure = RegistrySettings { insecure_hosts, ..RegistrySettings::default() };
-        assert!(matches!(Registry::new(insecure), Err(RegistryError::Host(host)) if host == wrong), "{wrong}");
     }
 }

@@ -2,6 +2,7 @@
 //! and no more is read than fits.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -47,17 +48,13 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    pub(super) fn new(insecure_hosts: &BTreeSet<String>) -> Result<Self, RegistryError> {
-        let insecure = insecure_hosts
-            .iter()
-            .map(|host| host_and_port(host).ok_or_else(|| RegistryError::Host(host.clone())))
-            .collect::<Result<_, _>>()?;
+    pub(super) fn new(insecure_hosts: &[RegistryHost]) -> Result<Self, RegistryError> {
         let tls = tls()?;
         let guarded = client(tls.clone()).https_only(true).dns_resolver(Arc::new(GlobalResolver::new()));
         Ok(Self {
             guarded: guarded.build().map_err(RegistryError::Http)?,
             open: client(tls).build().map_err(RegistryError::Http)?,
-            insecure,
+            insecure: insecure_hosts.iter().map(|host| host.authority.clone()).collect(),
         })
     }
 
@@ -126,12 +123,32 @@ impl Answer {
     }
 }
 
-/// `host:port` in the one way of spelling it; nothing if the text is something else.
-pub(super) fn host_and_port(text: &str) -> Option<String> {
-    let url = Url::parse(&format!("http://{text}/")).ok()?;
-    let whole =
-        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !text.contains(['@', '/', '\\']);
-    if whole { authority(&url) } else { None }
+/// Where a registry of the settings is: `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryHost {
+    text: String,
+    /// The one way of spelling it.
+    authority: String,
+}
+
+impl RegistryHost {
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for RegistryHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(&format!("http://{text}/")).ok();
+        let whole = |url: &Url| {
+            let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            bare && !text.contains(['@', '/', '\\'])
+        };
+        let authority = url.filter(whole).as_ref().and_then(authority).ok_or("must be a registry's host:port")?;
+        Ok(Self { text: text.to_owned(), authority })
+    }
 }
 
 /// The host and port that a URL leads to.
@@ -207,14 +224,14 @@ mod tests {
             ("registry:5000#x", None),
             ("a b", None),
         ] {
-            assert_eq!(host_and_port(text).as_deref(), expected, "{text}");
+            let host = text.parse::<RegistryHost>().ok();
+            assert_eq!(host.as_ref().map(|host| host.authority.as_str()), expected, "{text}");
         }
     }
 
     #[test]
     fn a_url_is_allowed_by_scheme_host_and_port() {
-        let transport =
-            Transport::new(&BTreeSet::from(["10.1.2.3:5000".to_owned(), "registry:80".to_owned()])).unwrap();
+        let transport = Transport::new(&["10.1.2.3:5000", "registry:80"].map(|host| host.parse().unwrap())).unwrap();
         for (url, allowed) in [
             ("https://registry.example.com/", true),
             ("https://8.8.8.8:8443/", true),
@@ -237,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_host_of_the_settings_is_spoken_to_in_plain_text() {
-        let transport = Transport::new(&BTreeSet::from(["127.0.0.1:5000".to_owned()])).unwrap();
+        let transport = Transport::new(&["127.0.0.1:5000".parse().unwrap()]).unwrap();
         for (host, root) in [
             ("127.0.0.1:5000", Some("http://127.0.0.1:5000/")),
             ("127.1:5000", Some("http://127.0.0.1:5000/")),

@@ -47,6 +47,7 @@ impl Statuses for AdminChangeFailures {
         (401, "The token is missing or not valid"),
         (404, "There is no such order or region, or no operator is configured"),
         (409, "An order with this id was made from another body, or the order has ended"),
+        (408, "The body did not come in time"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (422, "The key was used for another request"),

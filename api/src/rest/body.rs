@@ -17,6 +17,8 @@ use super::error::raise;
 use crate::app::error::AppError;
 
 const JSON: &str = "application/json";
+/// The schemas of bodies that have nothing that must be said: none at all is as good as `{}`.
+const MAY_BE_ABSENT: [&str; 2] = ["Nothing", "ReplaceSecret"];
 
 /// A request's body, documented as `T`: it is read as JSON once it is known who sends it.
 pub(super) struct Body<T> {
@@ -56,7 +58,7 @@ impl<'a, T: Type> ApiExtractor<'a> for Body<T> {
 
     fn request_meta() -> Option<MetaRequest> {
         let content = vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
+        Some(MetaRequest { description: None, content, required: !MAY_BE_ABSENT.contains(&T::name().as_ref()) })
     }
 
     async fn from_request(

@@ -30,6 +30,7 @@ impl Statuses for ChangeFailures {
             409,
             "Ports or domains that others hold (`PORT_OCCUPIED`, `DOMAIN_TAKEN`), an order that has ended or is stopped, a newer change",
         ),
+        (408, "The body did not come in time"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (422, "The key was used for another request, Kubernetes refuses the pod, or a registry refuses its login"),

@@ -1,7 +1,7 @@
 //! The OpenAPI document: generated from the calls, with the guide's own examples where a type cannot carry them.
 
 use poem_openapi::{OpenApi, OpenApiService};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{GUIDE, PREFIX, admin, deployment, edit, ingress, job, logs, monitor, step, user_service};
 
@@ -27,6 +27,7 @@ pub fn document() -> String {
             media.insert("example".to_owned(), example);
         }
     }
+    add_headers(&mut document);
     // A value that was parsed a moment ago prints.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
@@ -34,6 +35,38 @@ pub fn document() -> String {
 /// The document of a service, as a value.
 pub(super) fn parsed<T: OpenApi>(service: &OpenApiService<T, ()>) -> Value {
     serde_json::from_str(&service.spec()).unwrap_or_default()
+}
+
+/// Says which headers answers have whatever the call: the edge puts them on.
+fn add_headers(document: &mut Value) {
+    if let Some(components) = object(document, "components") {
+        let described = json!({
+            "RequestId": {
+                "description": "The request's id, as in our log and in `error.requestId`.",
+                "schema": { "type": "string" },
+            },
+            "RetryAfter": {
+                "description": "When to ask again, in seconds. Not on an error that is the end of a job (`jobId`).",
+                "schema": { "type": "integer", "format": "uint64" },
+            },
+        });
+        components.insert("headers".to_owned(), described);
+    }
+    let paths = object(document, "paths").into_iter().flatten();
+    let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
+    for (status, answer) in operations.filter_map(|(_, operation)| object(operation, "responses")).flatten() {
+        let Some(headers) = object(answer, "headers") else { continue };
+        let mut add = |name: &str, place: &str| headers.insert(name.to_owned(), json!({ "$ref": place }));
+        add("X-Request-Id", "#/components/headers/RequestId");
+        if matches!(status.as_str(), "429" | "503") {
+            add("Retry-After", "#/components/headers/RetryAfter");
+        }
+    }
+}
+
+/// The object of this name, made where there is none.
+fn object<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
+    value.as_object_mut()?.entry(name).or_insert_with(|| json!({})).as_object_mut()
 }
 
 /// The guide's examples of calls whose types cannot carry them: where in the document, and what.
@@ -104,6 +137,40 @@ mod tests {
         let document = parsed(&service());
         for (place, _) in examples() {
             assert!(document.pointer(place).is_some(), "{place}");
+        }
+    }
+
+    fn operations(document: &Value) -> impl Iterator<Item = &Value> {
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    }
+
+    #[test]
+    fn a_body_is_required_where_it_has_something_to_say() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        for operation in operations(&document) {
+            let Some(body) = operation.get("requestBody") else { continue };
+            let name = body.pointer("/content/application~1json/schema/$ref").and_then(Value::as_str);
+            let name = name.map(|name| name.rsplit('/').next().unwrap());
+            let schema = name.map_or(&Value::Null, |name| &document["components"]["schemas"][name]);
+            // A list, and a body of several parts of which it must have one.
+            let says_something = name.is_none_or(|name| name == "UpdatePod") || schema.get("required").is_some();
+            assert_eq!(body["required"] == true, says_something, "{}", operation["operationId"]);
+        }
+    }
+
+    #[test]
+    fn what_the_edge_says_is_documented_of_every_call() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        for operation in operations(&document) {
+            let (answers, id) = (operation["responses"].as_object().unwrap(), &operation["operationId"]);
+            for status in ["408", "413", "415"] {
+                assert_eq!(answers.contains_key(status), operation.get("requestBody").is_some(), "{id} {status}");
+            }
+            for (status, answer) in answers {
+                assert!(answer["headers"]["X-Request-Id"].is_object(), "{id} {status}");
+                let later = matches!(status.as_str(), "429" | "503");
+                assert_eq!(answer["headers"].get("Retry-After").is_some(), later, "{id} {status}");
+            }
         }
     }
 

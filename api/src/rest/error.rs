@@ -72,6 +72,7 @@ impl Example for ErrorBody {
             message: "host port(s) occupied: TCP 2999; choose others".to_owned(),
             reason: Some("PORT_OCCUPIED".to_owned()),
             request_id: Some("01890a5dac96774bbcceb302099a8057".to_owned()),
+            job_id: None,
             details: None,
         };
         Self { error: member }
@@ -90,6 +91,9 @@ struct ErrorMember {
     reason: Option<String>,
     /// The request's id, as in the header `X-Request-Id` and in our log.
     request_id: Option<String>,
+    /// The job whose end this is: the change was accepted, and has failed or was replaced. Without it nothing was accepted,
+    /// unless the answer does not tell (5xx).
+    job_id: Option<String>,
     /// Each wrong field.
     details: Option<Vec<Detail>>,
 }
@@ -118,12 +122,14 @@ pub(super) fn render(error: poem::Error, request_id: &str) -> Response {
             message: error.message,
             reason: serde_json::to_value(error.reason).ok().and_then(|word| word.as_str().map(str::to_owned)),
             request_id: Some(request_id.to_owned()),
+            job_id: error.job.map(|job| job.to_string()),
             details: (!details.is_empty()).then_some(details),
         },
     };
     let mut response = Json(body).into_response();
     response.set_status(status);
-    let soon = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    // The end of a job stays its end however often it is asked for.
+    let soon = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) && error.job.is_none();
     if let Some(after) = error.retry_after.or(soon.then_some(RETRY_AFTER)) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
@@ -232,6 +238,25 @@ mod tests {
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         let body = response.into_body().into_string().await.unwrap();
         insta::assert_snapshot!(body, @r#"{"error":{"code":400,"details":[{"field":"containers","problem":"is required"}],"message":"containers is required","reason":"INVALID_REQUEST","requestId":"r-1"}}"#);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_job_names_it_and_asks_for_no_other_try() {
+        let job = common::name::JobId::new();
+        for (case, reason) in [
+            ("one that is told before a job is accepted, too", Reason::RegionUnavailable),
+            ("a limit of a registry", Reason::RegistryRateLimited),
+            ("a fault of the region's", Reason::Internal),
+        ] {
+            let refused = render(raise(AppError::new(reason, "x")), "r-1");
+            let ended = render(raise(AppError::new(reason, "x").end_of(job)), "r-1");
+            assert_eq!(ended.status(), refused.status(), "{case}");
+            assert_eq!(ended.headers().get(header::RETRY_AFTER), None, "{case}");
+            let bodies = [refused, ended].map(|response| response.into_body().into_json::<serde_json::Value>());
+            let [refused, ended] = futures::future::join_all(bodies).await.try_into().unwrap();
+            assert_eq!(refused.unwrap().pointer("/error/jobId"), None, "{case}");
+            assert_eq!(ended.unwrap()["error"]["jobId"], job.to_string(), "{case}");
+        }
     }
 
     #[tokio::test]

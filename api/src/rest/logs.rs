@@ -10,7 +10,7 @@ use poem::web::Data;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::param::Query;
 use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiResponse, OpenApi};
 
@@ -42,6 +42,9 @@ impl Statuses for LogsFailures {
     ];
 }
 
+/// What caches are told.
+const NO_STORE: &str = "no-store";
+
 /// Events, as long as somebody reads them.
 pub(super) struct Events(Body);
 
@@ -50,7 +53,7 @@ impl IntoResponse for Events {
         let mut response = Response::builder().body(self.0);
         for (name, value) in [
             (header::CONTENT_TYPE, Self::CONTENT_TYPE),
-            (header::CACHE_CONTROL, "no-store"),
+            (header::CACHE_CONTROL, NO_STORE),
             // Asks proxies to pass on each event as it comes.
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ] {
@@ -75,7 +78,13 @@ impl ApiResponse for Events {
             status: Some(200),
             status_range: None,
             content: vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }],
-            headers: Vec::new(),
+            headers: vec![MetaHeader {
+                name: "Cache-Control".to_owned(),
+                description: Some(format!("`{NO_STORE}`: nothing in between keeps it.")),
+                required: true,
+                deprecated: false,
+                schema: String::schema_ref(),
+            }],
         };
         MetaResponses { responses: vec![response] }
     }
@@ -89,8 +98,9 @@ impl LogsApi {
     ///
     /// Server-sent events: each line is `event:message` and `data:<line>`. A blank line says every other second that the
     /// stream is alive. The last event is `end`, and says why: `ContainerRestarted`, `PodReplaced`, `PodStopped`,
-    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`; a client
-    /// that comes back with it as `Last-Event-ID` gets what came since, or an event `gap`.
+    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`, but for an
+    /// `end` that comes before anything else was told; a client that comes back with the last one as `Last-Event-ID` gets
+    /// what came since, or an event `gap`.
     ///
     /// The same query begins with the same line for as long as the container runs, unless that line was removed by the
     /// region's log rotation; then with the oldest line that is there.

@@ -47,6 +47,7 @@ pub(super) struct PortsFailures;
 impl Statuses for PortsFailures {
     const ALL: &'static [(u16, &'static str)] = &[
         (400, "`item field empty`, or a body of another form"),
+        (408, "The body did not come in time"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (503, "Too much is in work; try again"),

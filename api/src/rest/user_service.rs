@@ -29,6 +29,7 @@ impl Statuses for MetadataFailures {
         (400, "Problems of the body; `details` names each field"),
         (401, "The secret is missing or not valid"),
         (409, "The order has ended"),
+        (408, "The body did not come in time"),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (422, "The key was used for another request"),

@@ -94,7 +94,7 @@ pub(crate) fn show(
         return context.show(answer, print);
     }
     context.show(answer, jobs::print)?;
-    jobs::ended(&answer.value)
+    jobs::ended(&answer.value, Caller::Owner)
 }
 
 /// Whether the job is accepted and runs on.

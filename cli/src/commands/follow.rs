@@ -57,7 +57,7 @@ pub(crate) async fn run(call: Call, context: &mut Context<'_>) -> Result<(), Err
                     why
                 }
             },
-            Err(error) if error.is_passing() || matches!(error, Error::TimedOut { .. }) => {
+            Err(error) if error.is_outlasted() => {
                 if position.failures >= MOST_FAILURES {
                     return Err(error);
                 }
@@ -103,9 +103,6 @@ impl Position {
     /// Prints one event, and remembers it once that is done.
     fn take(&mut self, event: Event, context: &mut Context<'_>) -> Result<Option<End>, Error> {
         let Event { id, kind, data } = event;
-        if kind != "end" {
-            self.failures = 0;
-        }
         let end = match kind.as_str() {
             "message" => {
                 line(id.as_deref(), data, context).map_err(Error::Output)?;
@@ -128,7 +125,11 @@ impl Position {
             // What is not known yet says nothing about lines.
             _ => None,
         };
-        self.last_id = id.or(self.last_id.take());
+        // An end brings nothing to go on after: what came before it stays the place.
+        if end.is_none() {
+            self.failures = 0;
+            self.last_id = id.or(self.last_id.take());
+        }
         Ok(end)
     }
 

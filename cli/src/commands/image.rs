@@ -29,6 +29,11 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// Whether it sends a password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.password_file.is_some()
+    }
+
     pub(crate) async fn run(self, context: &mut Context<'_>) -> Result<(), Error> {
         let (image, tag) = split(&self.reference);
         let call = context.client.get(Caller::Anyone, &["k8s", "images"])?;

@@ -122,44 +122,51 @@ impl Paging {
     }
 }
 
-/// Asks for the job until it has ended.
+/// Asks for the job until it has ended, through outages too, and shows it at the end of the wait whatever it is then.
 async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<(), Error> {
     let begun = Instant::now();
+    let left = || wait.saturating_sub(begun.elapsed());
     let (mut seen, mut failures) = (String::new(), 0);
     loop {
-        match get(id, context).await {
+        let pause = match get(id, context).await {
             Ok(answer) => {
                 failures = 0;
                 let state = cell(&answer.value, "/state");
-                if !matches!(state.as_str(), "Queued" | "Running") {
+                if !matches!(state.as_str(), "Queued" | "Running") || left().is_zero() {
                     context.show(&answer, print)?;
-                    return ended(&answer.value);
+                    return ended(&answer.value, Caller::Owner);
                 }
                 if state != seen {
                     context.note(&format!("job {id}: {state}"));
                     seen = state;
                 }
+                ASK_EVERY
             }
             Err(error) => {
-                let Some(pause) = retry::pause(failures, &error) else { return Err(error) };
+                let pause = retry::pause_of_watch(failures, &error).filter(|_| !left().is_zero());
+                let Some(pause) = pause else { return Err(error) };
                 context.note(&format!("{error}; asking again"));
                 failures += 1;
-                tokio::time::sleep(pause).await;
+                pause
             }
-        }
-        if begun.elapsed() >= wait {
-            return Err(Error::Accepted { id: id.to_owned() });
-        }
-        tokio::time::sleep(ASK_EVERY).await;
+        };
+        tokio::time::sleep(pause.min(left())).await;
     }
 }
 
-/// What a job's state means for the command that made it.
-pub(crate) fn ended(job: &Value) -> Result<(), Error> {
+/// What a job's state means for the command that made it. Jobs are watched by whoever has the order's secret; an operator
+/// sees them with the order.
+pub(crate) fn ended(job: &Value, caller: Caller) -> Result<(), Error> {
     let (id, state) = (cell(job, "/id"), cell(job, "/state"));
     match state.as_str() {
         "Succeeded" => Ok(()),
-        "Queued" | "Running" => Err(Error::Accepted { id }),
+        "Queued" | "Running" => {
+            let next = match caller {
+                Caller::Operator => format!("vkube orders show {}", cell(job, "/orderId")),
+                Caller::Owner | Caller::Anyone => format!("vkube jobs watch {id}"),
+            };
+            Err(Error::Accepted { id, next })
+        }
         _ => Err(Error::Ended { id, state }),
     }
 }

@@ -93,11 +93,7 @@ impl Orders {
                 context.show(&answer, |answer, out| print(answer.get("order").unwrap_or(answer), out))
             }
             Self::Abort { id, reason, changing } => abort(&id, &reason, &changing, context).await,
-            Self::Secret { id, overlap } => {
-                let body = overlap.map_or_else(|| json!({}), |overlap| json!({ "overlapSeconds": overlap }));
-                let answer = post(&id, "secret", &body, context).await?;
-                context.show(&answer, |answer, out| fields(out, [("Secret", cell(answer, "/secret"))]))
-            }
+            Self::Secret { id, overlap } => replace_secret(&id, overlap, context).await,
         }
     }
 }
@@ -147,7 +143,19 @@ async fn abort(id: &str, reason: &str, changing: &Changing, context: &mut Contex
         Some(job) => jobs::print(job, out),
         None => writeln!(out, "aborted; nothing was deployed"),
     })?;
-    job.as_ref().map_or(Ok(()), jobs::ended)
+    job.as_ref().map_or(Ok(()), |job| jobs::ended(job, Caller::Operator))
+}
+
+async fn replace_secret(id: &str, overlap: Option<u64>, context: &mut Context<'_>) -> Result<(), Error> {
+    let body = overlap.map_or_else(|| json!({}), |overlap| json!({ "overlapSeconds": overlap }));
+    let answer = post(id, "secret", &body, context).await?;
+    let secret = cell(&answer.value, "/secret");
+    // The answer to a repeated key names the order alone.
+    if secret.is_empty() {
+        let lost = "the secret was replaced, but the answer with the new one was lost; run it again";
+        return Err(Error::Unknown(lost.to_owned()));
+    }
+    context.show(&answer, |_, out| fields(out, [("Secret", secret)]))
 }
 
 fn row(order: &Value) -> [String; 7] {

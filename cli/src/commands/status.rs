@@ -29,7 +29,7 @@ impl Status {
         let call = context.client.get(Caller::Owner, &["k8s", "pod", "status"])?;
         let (mut seen, mut failures) = (None, 0);
         loop {
-            match context.client.send(&call).await {
+            let pause = match context.client.send(&call).await {
                 Ok(answer) => {
                     failures = 0;
                     let mut now = answer.value.clone();
@@ -42,19 +42,20 @@ impl Status {
                         context.show(&answer, print)?;
                         seen = Some(now);
                     }
+                    ASK_EVERY
                 }
                 Err(error) => {
-                    let pause = retry::pause(failures, &error).filter(|_| self.watch && seen.is_some());
+                    let pause = retry::pause_of_watch(failures, &error).filter(|_| self.watch && seen.is_some());
                     let Some(pause) = pause else { return Err(error) };
                     context.note(&format!("{error}; asking again"));
                     failures += 1;
-                    tokio::time::sleep(pause).await;
+                    pause
                 }
-            }
+            };
             if !self.watch {
                 return Ok(());
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }

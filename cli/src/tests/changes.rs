@@ -45,14 +45,42 @@ web        80    2999       TCP
 }
 
 #[tokio::test]
+async fn a_new_secret_that_was_lost_on_the_way_is_no_success() {
+    let order = r#"{"order":{"id":"o-1"}}"#;
+    for flags in ["", " --json"] {
+        let api = Api::start([String::new(), answer("200 OK", order)]).await;
+        let ended = run(&api.url, &format!("orders secret o-1 --operator-token t{flags}")).await;
+        assert_eq!(ended.code(), 3);
+        let expected = "vkube: the secret was replaced, but the answer with the new one was lost; run it again\n";
+        assert_eq!(ended.outcome.unwrap_err().explain(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_refused_deploy_is_sent_once() {
     let body = r#"{"error":{"code":409,"message":"host port(s) occupied: TCP 2999","reason":"PORT_OCCUPIED"}}"#;
     let api = Api::start([answer("409 Conflict", body)]).await;
     let ended = deploy(&api, "--idempotency-key mine").await;
     assert_eq!((ended.code(), ended.out.as_str()), (1, ""));
-    assert_eq!(ended.outcome.unwrap_err().explain(), "vkube: host port(s) occupied: TCP 2999\n");
+    assert_eq!(
+        ended.outcome.unwrap_err().explain(),
+        "vkube: host port(s) occupied: TCP 2999\n  reason: PORT_OCCUPIED\n"
+    );
     let asked = api.asked();
     assert_eq!((asked.len(), header(&asked[0], "idempotency-key").as_deref()), (1, Some("mine")));
+}
+
+#[tokio::test]
+async fn a_deploy_whose_job_has_ended_is_not_sent_again() {
+    let body = r#"{"error":{"code":502,"message":"the registry does not answer","reason":"REGISTRY_UNREACHABLE","jobId":"j-1"}}"#;
+    let api = Api::start([answer("502 Bad Gateway", body), answer("200 OK", DEPLOYED)]).await;
+    let ended = deploy(&api, "--until available").await;
+    assert_eq!((ended.code(), ended.out.as_str(), ended.notes.as_str()), (5, "", ""));
+    assert_eq!(
+        ended.outcome.unwrap_err().explain(),
+        "vkube: the registry does not answer\n  reason: REGISTRY_UNREACHABLE\n  job: j-1\n"
+    );
+    assert_eq!(api.asked().len(), 1);
 }
 
 #[tokio::test]
@@ -83,6 +111,15 @@ async fn a_job_that_runs_on_is_shown() {
 }
 
 #[tokio::test]
+async fn an_operator_is_told_of_a_command_that_needs_no_secret_of_the_order() {
+    let api = Api::start([answer("202 Accepted", &format!(r#"{{"job":{JOB}}}"#))]).await;
+    let ended = run(&api.url, "orders abort o-1 --reason x --async --operator-token t").await;
+    assert_eq!(ended.code(), 4);
+    let expected = "vkube: job j-1 is accepted and has not ended; vkube orders show o-1\n";
+    assert_eq!(ended.outcome.unwrap_err().explain(), expected);
+}
+
+#[tokio::test]
 async fn a_watched_job_ends_the_command_with_its_end() {
     for (state, expected) in [("Succeeded", 0), ("Failed", 5), ("Superseded", 5)] {
         let end = JOB.replace("Queued", state);
@@ -92,6 +129,52 @@ async fn a_watched_job_ends_the_command_with_its_end() {
         assert_eq!(ended.out, format!("{end}\n"), "as it came");
         assert_eq!(ended.notes, "vkube: job j-1: Running\n");
     }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_through_an_outage() {
+    let away = || answer("503 Service Unavailable", "{}").replace("connection", "retry-after: 0\r\nconnection");
+    for (line, seen, expected) in [
+        ("jobs watch j-1", JOB.replace("Queued", "Succeeded"), 0),
+        // Until the end of what is watched.
+        ("status --watch", r#"{"error":{"code":404,"message":"nothing is deployed"}}"#.to_owned(), 1),
+    ] {
+        let first = answer("200 OK", if expected == 0 { JOB } else { "{}" });
+        let last = answer(if expected == 0 { "200 OK" } else { "404 Not Found" }, &seen);
+        let api = Api::start([first].into_iter().chain((0..9).map(|_| away())).chain([last])).await;
+        let ended = run(&api.url, &format!("{line} --secret s")).await;
+        assert_eq!((ended.code(), api.asked().len()), (expected, 11), "{line}: {}", ended.notes);
+        assert_eq!(ended.notes.matches("asking again").count(), 9, "{line}: {}", ended.notes);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_before_the_job_shows_the_job() {
+    let api = Api::start([answer("200 OK", JOB)]).await;
+    let ended = run(&api.url, "jobs watch j-1 --secret s --wait 0 --json").await;
+    assert_eq!((ended.code(), ended.out), (4, format!("{JOB}\n")));
+}
+
+#[tokio::test]
+async fn programs_are_told_of_failures_where_they_read_answers() {
+    let refused = r#"{"error":{"code":409,"message":"no","reason":"PORT_OCCUPIED"}}"#;
+    for (given, expected) in [
+        (answer("409 Conflict", refused), refused.to_owned()),
+        (answer("202 Accepted", JOB), JOB.to_owned()),
+        (
+            answer("404 Not Found", "<html>"),
+            r#"{"error":{"code":404,"message":"URL answered 404 Not Found"}}"#.to_owned(),
+        ),
+    ] {
+        let api = Api::start([given]).await;
+        let ended = deploy(&api, "--json").await;
+        let url = format!("{}/api/v1/k8s/deploy", api.url);
+        assert_eq!(ended.out, format!("{}\n", expected.replace("URL", &url)));
+        assert_ne!(ended.code(), 0);
+    }
+    let ended = run("http://127.0.0.1:9", "status --json").await;
+    let told: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code(), &told["error"]["code"]), (2, &0.into()), "{told}");
 }
 
 #[tokio::test]

@@ -31,6 +31,16 @@ async fn a_broken_stream_goes_on_after_the_last_whole_line() {
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_before_any_line_is_asked_for_as_it_was() {
+    let shutdown = "id:p\nevent:end\ndata:{\"reason\":\"ServerShutdown\",\"message\":\"bye\"}\n\n";
+    let api = Api::start([stream(shutdown), stream(&format!("id:p/9\ndata:nine\n\n{END}"))]).await;
+    let ended = run(&api.url, "logs -f --secret s-1 --tail 1").await;
+    assert_eq!((ended.code(), ended.out.as_str()), (0, "nine\n"));
+    let ids: Vec<_> = api.asked().iter().map(|request| header(request, "last-event-id")).collect();
+    assert_eq!(ids, [None, None], "the id of an end is no place to go on from");
+}
+
+#[tokio::test]
 async fn programs_get_each_line_with_its_id() {
     let api = Api::start([stream(&format!("id:1\nevent:message\ndata:say \"x\"\n\n{END}"))]).await;
     let ended = run(&api.url, "logs -f --secret s-1 --json").await;

@@ -29,12 +29,8 @@ impl KubeletSettings {
     pub(super) const ALL: [Setting; 3] = [TOKEN_FILE, CA_FILE, PORT];
 
     pub(super) fn read(read: &mut Reader<'_>) -> Option<Self> {
-        let readable = |file: &str| match std::fs::File::open(file) {
-            Ok(_) => Ok(PathBuf::from(file)),
-            Err(error) => Err(format!("{file}: {error}")),
-        };
-        let token_file = read.optional_with(&TOKEN_FILE, readable);
-        let ca_file = read.optional_with(&CA_FILE, readable);
+        let token_file = read.file(&TOKEN_FILE);
+        let ca_file = read.file(&CA_FILE);
         let port = read.number(&PORT, 1..=65_535)?;
         Some(Self { token_file, ca_file, port: u16::try_from(port).ok()? })
     }

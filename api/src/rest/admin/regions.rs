@@ -168,8 +168,8 @@ impl AdminRegionsApi {
 
     /// Approve a region's deletes
     ///
-    /// Orders are deleted long after their end, within an hour at most a tenth of those in the region. Those that are due now and
-    /// wait for that reason are deleted at once; later ones are not meant.
+    /// Orders are deleted long after their end, within an hour at most a tenth of those in the region, one at least. Those that
+    /// are due now and wait for that reason are deleted at once; later ones are not meant.
     #[oai(path = "/admin/regions/:code/approve-deletes", method = "post", operation_id = "approve_deletes")]
     async fn approve(
         &self,

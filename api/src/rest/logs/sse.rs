@@ -30,20 +30,23 @@ pub(super) enum Dialect {
 /// Events as bytes.
 pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
     let mut out = Vec::with_capacity(1024);
-    let place = |after, over| Position { run: batch.run.clone(), after, over };
+    let place = |after, over| Some(Position { run: batch.run.clone(), after, over });
     for event in &batch.events {
         match event {
             Event::Line { mark, text } => {
-                head(&mut out, &place(Some(*mark), false), "message", dialect);
+                head(&mut out, place(Some(*mark), false), "message", dialect);
                 data(&mut out, text, dialect);
             }
             Event::Gap { after, before, message } => {
-                head(&mut out, &place(*after, false), "gap", dialect);
+                head(&mut out, place(*after, false), "gap", dialect);
                 let body = json!({ "message": message, "after": after.map(time), "before": before.map(time) });
                 data(&mut out, body.to_string().as_bytes(), dialect);
             }
             Event::End { after, reason } => {
-                head(&mut out, &place(*after, matches!(reason, EndReason::Run(_))), "end", dialect);
+                let over = matches!(reason, EndReason::Run(_));
+                // Before the log's first line is not before the first that was asked for: the same query leads there again.
+                let place = if after.is_some() || over { place(*after, over) } else { None };
+                head(&mut out, place, "end", dialect);
                 let (reason, message) = reason.words();
                 data(&mut out, json!({ "reason": reason, "message": message }).to_string().as_bytes(), dialect);
             }
@@ -53,9 +56,9 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
     out.into()
 }
 
-fn head(out: &mut Vec<u8>, place: &Position, event: &str, dialect: Dialect) {
+fn head(out: &mut Vec<u8>, place: Option<Position>, event: &str, dialect: Dialect) {
     // Writing to memory does not fail.
-    if dialect == Dialect::WithIds {
+    if let (Some(place), Dialect::WithIds) = (place, dialect) {
         let _ = writeln!(out, "id:{place}");
     }
     let _ = writeln!(out, "event:{event}");
@@ -155,6 +158,20 @@ mod tests {
         "#);
         let text = String::from_utf8(written(end(), Dialect::Plain)).unwrap();
         assert!(text.starts_with("event:end\ndata:{") && text.ends_with("}\n\n"), "{text}");
+    }
+
+    #[test]
+    fn an_end_before_any_line_leads_to_no_other_line_than_was_asked_for() {
+        let mark = Mark { time_ns: 1_500_000_000, nth: 2 };
+        for (after, reason, expected) in [
+            (None, EndReason::ServerShutdown, None),
+            (None, EndReason::EndReached, None),
+            (None, EndReason::Run(FollowEnd::PodStopped), Some("id:1a2b3c4d-0123456789ab.end")),
+            (Some(mark), EndReason::ServerShutdown, Some("id:1a2b3c4d-0123456789ab.1500000000.2")),
+        ] {
+            let text = String::from_utf8(written(Event::End { after, reason }, Dialect::WithIds)).unwrap();
+            assert_eq!(text.lines().find(|line| line.starts_with("id:")), expected, "{reason:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
