@@ -9,7 +9,8 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::history::{Event, SYSTEM};
-use super::jobs::{self, COLUMNS, message};
+use super::jobs::{self, COLUMNS};
+use super::publishing::message;
 use super::{Store, StoreError, parsed};
 
 /// The most steps of one kind that one statement takes.
