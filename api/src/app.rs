@@ -98,6 +98,8 @@ pub struct App {
     /// Places of clients that watch jobs.
     watchers: Arc<Semaphore>,
     log_streams: Arc<LogStreams>,
+    /// What goes on when its request is gone.
+    tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -112,7 +114,20 @@ impl App {
         let reseals = Arc::new(Semaphore::new(MAX_RESEALS));
         let log_streams = LogStreams::new(settings.followers, bus.clone(), tasks.clone(), stop.clone());
         let log_streams = Arc::new(log_streams);
-        let app = Self { store, bus, registry, secrets, settings, published, reseals, watchers, log_streams, shutdown };
+        let ongoing = tasks.clone();
+        let app = Self {
+            store,
+            bus,
+            registry,
+            secrets,
+            settings,
+            published,
+            reseals,
+            watchers,
+            log_streams,
+            tasks: ongoing,
+            shutdown,
+        };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

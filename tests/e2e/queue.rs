@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use common::failure::Reason;
+use common::stream;
 use e2e::order::{Order, OrderOptions, number, text};
 use e2e::pod::{idle, pod, web};
 use e2e::system::{END_WITHIN, System, host_port};
@@ -51,6 +52,30 @@ fn a_job_that_has_not_begun_is_cancelled_at_once_and_the_order_is_as_it_was() ->
         let status = order.status().await?.ok()?;
         assert_eq!(status["podSpec"]["containers"][0]["ports"][0]["hostPort"], first);
         assert_eq!(status["stale"], false);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_cancelled_job_whose_end_nobody_told_ends_all_the_same() -> Result<()> {
+    test(async |t| {
+        let system = paused(t, "untold").await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        let id = order.accepted(&pod("untold", &[web("web", host_port())])).await?;
+        // As whoever cancels a job leaves it that dies between taking it out of its queue and telling its end.
+        let jetstream = async_nats::jetstream::new(system.nats.client().await?);
+        let queue = jetstream.get_stream(stream::jobs_name(&system.region)).await?;
+        let first = queue.cached_info().state.first_sequence;
+        until("the job's place is on record", Duration::from_secs(10), async || {
+            let placed = "select from jobs where stream_sequence is not null";
+            Ok((!system.database.connect().await?.query(placed, &[]).await?.is_empty()).then_some(()))
+        })
+        .await?;
+        queue.delete_message(first).await?;
+        cancel(&order, &id).await?.ok()?;
+        let ended = order.ended(&id, Duration::from_secs(20)).await?;
+        assert_eq!((&ended["state"], &ended["outcome"]["by"]), (&json!("Superseded"), &json!(2)), "{ended}");
+        system.workers[0].process.resume()?;
         Ok(())
     })
 }

@@ -146,7 +146,7 @@ impl App {
         match self.run(&job.message(Some(pod.clone()))?, wait).await {
             Some(result) if result.outcome == Outcome::Succeeded => answer(job.ended(result), pod),
             // Whoever is told that a change came to nothing may change the order at once: from what it was before.
-            Some(result) => answer(self.recorded(job, result).await?, pod),
+            Some(result) => answer(self.recorded(job, result).await, pod),
             None => Ok(ChangeAnswer::Accepted(job)),
         }
     }
@@ -184,7 +184,7 @@ impl App {
         if job.request_digest.as_deref() != Some(digest) {
             return Err(key_reused());
         }
-        let job = self.wait_for(job, wait).await?;
+        let job = self.wait_for(job, wait).await;
         if job.outcome.is_none() {
             return Ok(ChangeAnswer::Accepted(job));
         }

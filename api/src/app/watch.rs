@@ -98,7 +98,7 @@ impl Watch {
 
     /// The job as it stands when it has ended, or a moment later.
     async fn look(&self) -> Result<Job, AppError> {
-        let job = self.app.wait_for(self.job.clone(), Wait::For(LOOK_EVERY)).await?;
+        let job = self.app.wait_for(self.job.clone(), Wait::For(LOOK_EVERY)).await;
         if job.outcome.is_some() {
             return Ok(job);
         }

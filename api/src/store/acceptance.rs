@@ -205,9 +205,12 @@ impl Store {
     /// When PostgreSQL does not do it.
     pub async fn accept_cancel(&self, acceptance: &Acceptance<'_>, cancelled: JobId) -> Result<Accepted, StoreError> {
         let sql = format!(
-            "with cancelled as materialized ( \
-                 select sequence from jobs where id = $6 and order_id = $1 and finished_at is null and state = 'queued' \
-                     and verb not in ('delete', 'cancel') for update \
+            "with cancelled as ( \
+                 update jobs j set cancelled_at = now() from orders o \
+                 where j.id = $6 and j.order_id = $1 and j.finished_at is null and j.state = 'queued' \
+                     and j.verb not in ('delete', 'cancel') and o.id = $1 and o.region = $2 \
+                     and o.aborted_at is null and o.deleted_at is null and o.last_sequence = j.sequence \
+                 returning j.sequence \
              ), before as ( \
                  select p.sequence, p.target from jobs p, cancelled c \
                  where p.order_id = $1 and p.finished_at is null and p.sequence < c.sequence \
@@ -217,8 +220,7 @@ impl Store {
                      target_sequence = o.last_sequence + 1, \
                      target = case when exists (select from before b where b.sequence > coalesce(o.deployed_sequence, 0)) \
                          then (select target from before) else o.deployed end \
-                 from cancelled c \
-                 where o.id = $1 and o.region = $2 and o.aborted_at is null and o.deleted_at is null and o.last_sequence = c.sequence \
+                 from cancelled where o.id = $1 \
                  returning o.last_sequence, o.target \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \

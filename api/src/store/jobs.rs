@@ -158,7 +158,7 @@ pub(super) fn until_str(until: Until) -> &'static str {
 }
 
 /// A counter out of an integer column.
-fn counter<T: TryFrom<u64>>(column: &'static str, number: i32) -> Result<T, StoreError> {
+pub(super) fn counter<T: TryFrom<u64>>(column: &'static str, number: i32) -> Result<T, StoreError> {
     let number = parsed(column, u64::try_from(number))?;
     parsed(column, T::try_from(number))
 }

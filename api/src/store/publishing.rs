@@ -1,13 +1,13 @@
 //! Accepted jobs on their way to the broker: which it has, and which it may not have or has lost.
 
 use common::job;
-use common::name::{JobId, RegionCode};
+use common::name::{JobId, RegionCode, Sequence};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::jobs::{self, COLUMNS};
+use super::jobs::{self, COLUMNS, Job};
 use super::{Store, StoreError, revisions};
 
 impl Store {
@@ -51,6 +51,24 @@ impl Store {
     ) -> Result<Vec<job::Job>, StoreError> {
         let lost = "j.published_at < $1 and j.region = $3";
         self.jobs_to_publish(lost, &[&before, &limit, &region.as_str()]).await
+    }
+
+    /// Jobs that were cancelled over `age_seconds` ago, have been in the queue of their region and have not ended, oldest
+    /// first, at most `limit` of each region; each with its canceller's sequence.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn jobs_cancelled(&self, age_seconds: f64, limit: i64) -> Result<Vec<(Job, Sequence)>, StoreError> {
+        // Only an order's newest job is cancelled, and so by the next one.
+        let sql = format!(
+            "select {COLUMNS}, j.sequence + 1 as by from ( \
+                 select j.*, row_number() over (partition by j.region order by j.cancelled_at, j.id) as place \
+                 from jobs j where j.finished_at is null and j.cancelled_at < now() - make_interval(secs => $1) \
+                     and j.stream_sequence is not null \
+             ) j where j.place <= $2 order by j.cancelled_at, j.id"
+        );
+        let read = |row: &Row| Ok((jobs::job(row)?, jobs::counter("by", row.try_get("by")?)?));
+        self.rows(&sql, &[&age_seconds, &limit]).await?.iter().map(read).collect()
     }
 
     async fn jobs_to_publish(&self, which: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<job::Job>, StoreError> {

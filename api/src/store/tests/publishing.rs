@@ -12,8 +12,11 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
+use super::super::jobs::Job;
 use super::cluster::database;
-use super::{abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, try_deploy};
+use super::{
+    abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, superseded, try_deploy,
+};
 
 /// The ids of jobs that were left to the relay, in its order.
 async fn left(store: &Store, age_seconds: f64, limit: i64) -> Vec<JobId> {
@@ -81,6 +84,29 @@ async fn jobs_that_were_published_before_a_moment_and_have_not_ended_are_lost() 
     store.jobs_published(&[(jobs[0].id, 1)]).await.unwrap();
     let lost: Vec<JobId> = store.jobs_lost(&region(), made_at, 10).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(lost, [jobs[2].id]);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_that_was_published_is_known_until_its_end() {
+    let store = database().await.store;
+    let order = order(&store, "one").await;
+    let (first, second) = (deploy(&store, &order).await, deploy(&store, &order).await);
+    let cancel = async |job: &Job| {
+        let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
+        store.accept_cancel(&acceptance, job.id).await.unwrap()
+    };
+    let cancelled = async |age| -> Vec<_> {
+        let all = store.jobs_cancelled(age, 10).await.unwrap();
+        all.into_iter().map(|(job, by)| (job.id, by.get())).collect()
+    };
+    assert!(matches!(cancel(&first).await, Accepted::No), "it is not the newest");
+    assert!(matches!(cancel(&second).await, Accepted::Yes(_)));
+    assert_eq!(cancelled(0.0).await, [], "the relay has it as left");
+    store.jobs_published(&[(first.id, 1), (second.id, 2)]).await.unwrap();
+    assert_eq!(cancelled(0.0).await, [(second.id, 3)]);
+    assert_eq!(cancelled(60.0).await, [], "its own request may still end it");
+    store.job_ended(&region(), &end(&second, superseded())).await.unwrap();
+    assert_eq!(cancelled(0.0).await, []);
 }
 
 #[tokio::test]
