@@ -210,6 +210,23 @@ async fn a_cancelled_first_deploy_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_brings_a_pod_up_begins_the_paid_time() {
+    let store = shared_store().await;
+    let order = fresh_order(&store).await;
+    let (first, second) = (deploy(&store, &order).await, deploy(&store, &order).await);
+    let Accepted::Yes(canceller) = cancel(&store, &order, &second).await else { panic!() };
+    assert_eq!(canceller.target, Some(target(1, Run::Running, &first)));
+    ends(&store, &second, superseded()).await;
+    // Its worker has met the canceller, which made the pod.
+    ends(&store, &first, superseded()).await;
+    assert_eq!(now(&store, &order).await.activated_at, None);
+    succeed(&store, &canceller).await;
+    let whole = now(&store, &order).await;
+    assert!(whole.activated_at.is_some() && whole.ends_at.is_some());
+    assert_eq!(whole.deployed, Some(target(1, Run::Running, &first)));
+}
+
+#[tokio::test]
 async fn only_the_newest_job_that_has_not_begun_is_cancelled() {
     let store = shared_store().await;
     let (order, first) = deployed(&store).await;
