@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use common::failure::Reason;
 use common::stream;
+use e2e::operator::{Operator, STEP_WITHIN};
 use e2e::order::{Order, OrderOptions, number, text};
 use e2e::pod::{idle, pod, web};
 use e2e::system::{END_WITHIN, System, host_port};
@@ -122,6 +123,31 @@ fn a_job_that_has_begun_or_is_not_the_newest_is_not_cancelled() -> Result<()> {
         system.workers[0].process.resume()?;
         order.ended(&former, Duration::from_mins(1)).await?;
         Ok(())
+    })
+}
+
+#[test]
+fn the_stop_of_an_orders_end_is_not_cancelled() -> Result<()> {
+    test(async |t| {
+        let system = t.system("unstoppable", 1, 1).await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        let done = text(&order.deployed(&pod("unstoppable", &[idle("idle")])).await?, "/id")?;
+        let operator = Operator::of(&system)?;
+        until("the order has an end", Duration::from_secs(20), async || {
+            Ok((operator.details(&order).await?["order"]["endAt"] != 0).then_some(()))
+        })
+        .await?;
+        system.workers[0].process.pause().await?;
+        operator.move_ends(&[&order], 0).await?;
+        let stop = until("its end stops the order", STEP_WITHIN, async || {
+            let newest = order.request(Method::GET, "/jobs").send().await?.ok()?["jobs"][0].clone();
+            Ok((newest["verb"] == "stop").then_some(newest))
+        })
+        .await?;
+        cancel(&order, &text(&stop, "/id")?).await?.refused(409, Reason::OrderEnded)?;
+        cancel(&order, &done).await?.refused(409, Reason::JobBegun)?;
+        system.workers[0].process.resume()?;
+        operator.has_done(&order, "stop").await
     })
 }
 

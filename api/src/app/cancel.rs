@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, sleep};
 use tracing::Instrument as _;
 
 use super::App;
-use super::change::{ChangeRequest, Wait, expect_nothing, key_reused};
+use super::change::{ChangeRequest, Wait, expect_nothing, key_reused, takes_no_changes};
 use super::error::AppError;
 use crate::bus::{BusError, Withdrawn};
 use crate::store::acceptance::{Acceptance, Accepted};
@@ -31,7 +31,8 @@ impl App {
     /// Cancels a job: it ends superseded. One that was cancelled before stays so. The answer is the job as it stands.
     ///
     /// # Errors
-    /// [`Reason::NotFound`]; [`Reason::JobBegun`] when it has begun or ended, or is not the order's newest.
+    /// [`Reason::NotFound`]; [`Reason::JobBegun`] when it has begun or ended, or is not the order's newest;
+    /// [`Reason::OrderEnded`] when its order takes no more changes.
     pub async fn cancel(
         &self,
         order: Order,
@@ -192,12 +193,16 @@ impl App {
         let being_cancelled = |newest: &Job| {
             newest.verb == Verb::Cancel && newest.sequence.get() == job.sequence.get() + 1 && job.verb != Verb::Cancel
         };
-        let why = match job.state {
-            JobState::Queued if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
-            JobState::Queued if matches!(job.verb, Verb::Cancel | Verb::Delete) => "is one that cannot be taken back",
-            JobState::Queued => "is not the order's newest: cancel or wait for those after it",
-            JobState::Running => "has begun",
-            JobState::Succeeded | JobState::Failed | JobState::Superseded => "has ended",
+        let ended = takes_no_changes(&self.find_order(order.id.as_str()).await?);
+        let why = match (job.state, ended) {
+            (JobState::Queued, _) if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
+            (JobState::Queued, Some(refusal)) => return Err(refusal),
+            (JobState::Queued, None) if matches!(job.verb, Verb::Cancel | Verb::Delete) => {
+                "is one that cannot be taken back"
+            }
+            (JobState::Queued, None) => "is not the order's newest: cancel or wait for those after it",
+            (JobState::Running, _) => "has begun",
+            (JobState::Succeeded | JobState::Failed | JobState::Superseded, _) => "has ended",
         };
         Err(AppError::new(Reason::JobBegun, format!("the job cannot be cancelled: it {why}")))
     }

@@ -208,8 +208,8 @@ impl Store {
             "with cancelled as ( \
                  update jobs j set cancelled_at = now() from orders o \
                  where j.id = $6 and j.order_id = $1 and j.finished_at is null and j.state = 'queued' \
-                     and j.verb not in ('delete', 'cancel') and o.id = $1 and o.region = $2 \
-                     and o.aborted_at is null and o.deleted_at is null and o.last_sequence = j.sequence \
+                     and j.verb not in ('delete', 'cancel') and o.id = $1 and {TAKES_CHANGES} \
+                     and o.region = $2 and o.last_sequence = j.sequence \
                  returning j.sequence \
              ), before as ( \
                  select p.sequence, p.target from jobs p, cancelled c \

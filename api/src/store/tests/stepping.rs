@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::Job;
+use super::super::life::Due;
 use super::super::target::StoredTarget;
 use super::cluster::{database, shared_database, shared_store};
 use super::{
@@ -241,6 +242,18 @@ async fn only_the_newest_job_that_has_not_begun_is_cancelled() {
     assert_eq!(twice.iter().filter(|one| matches!(one, Accepted::Yes(_))).count(), 1);
     let ended = abort(&store, &order).await;
     assert!(matches!(cancel(&store, &order, &ended).await, Accepted::No), "a delete");
+}
+
+#[tokio::test]
+async fn the_stop_of_an_orders_end_is_not_cancelled_by_its_customer() {
+    let database = database().await;
+    let store = &database.store;
+    let (order, _) = deployed(store).await;
+    database.run(&format!("update orders set ends_at = now() where id = '{order}'")).await;
+    let taken = store.take_steps(Due::Stop, 3600.0).await.unwrap().remove(0);
+    let stop = store.job(&order, taken.job).await.unwrap().unwrap();
+    assert!(matches!(cancel(store, &order, &stop).await, Accepted::No));
+    assert_eq!(now(store, &order).await.target, stop.target);
 }
 
 #[tokio::test]
