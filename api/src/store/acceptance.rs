@@ -75,7 +75,8 @@ impl Store {
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, last_revision = last_revision + 1, \
                      region = coalesce(region, $2), updated_at = now(), target_sequence = last_sequence + 1, \
-                     target = coalesce(target, '{{}}') || jsonb_build_object('revision', last_revision + 1) || $9::jsonb \
+                     target = case when $10::integer is null then coalesce(target, '{{}}') - 'stopped_by' else target end \
+                         || jsonb_build_object('revision', last_revision + 1) || $9::jsonb \
                  where id = $1 and {TAKES_CHANGES} and (region is null or region = $2) \
                      and clock_timestamp() < $8 and ($10::integer is null or (target ->> 'revision')::integer = $10) \
                  returning last_sequence, last_revision, target \
@@ -112,7 +113,7 @@ impl Store {
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
                      target_sequence = last_sequence + 1, \
-                     target = target || $8::jsonb || case when $10::boolean and target ->> 'run' = 'stopped' \
+                     target = (target - 'stopped_by') || $8::jsonb || case when $10::boolean and target ->> 'run' = 'stopped' \
                          then jsonb_build_object('pod_job', $3::uuid) else '{{}}' end \
                  where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
                      and (not $9::boolean or target ->> 'run' = 'running') \

@@ -56,10 +56,7 @@ impl Due {
     fn condition(self) -> String {
         match self {
             Self::Stop => format!("{ALIVE} and o.target ->> 'run' = 'running' and o.ends_at <= now() and {RESTED}"),
-            Self::Start => format!(
-                "{ALIVE} and o.target ->> 'run' = 'stopped' and o.target_sequence = o.end_sequence \
-                 and o.ends_at > now() and {RESTED}"
-            ),
+            Self::Start => format!("{ALIVE} and o.target ->> 'stopped_by' = 'end' and o.ends_at > now() and {RESTED}"),
             Self::DeleteAgain => {
                 format!("(o.aborted_at is not null or o.deleted_at is not null) and o.target is not null and {RESTED}")
             }
@@ -96,8 +93,8 @@ impl Step {
     /// What it makes of the order, besides the order's next job.
     fn set(self) -> &'static str {
         match self {
-            Self::Stop => "target = o.target || '{\"run\": \"stopped\"}', end_sequence = o.last_sequence + 1",
-            Self::Start => "target = o.target || jsonb_build_object('run', 'running', 'pod_job', n.job)",
+            Self::Stop => "target = o.target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}'",
+            Self::Start => "target = (o.target - 'stopped_by') || jsonb_build_object('run', 'running', 'pod_job', n.job)",
             Self::Delete => {
                 "target = null, \
                  deleted_at = case when o.aborted_at is null then coalesce(o.deleted_at, now()) end"

@@ -244,10 +244,10 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     // Of the orders, three days' worth have stopped at their end, twenty are to stop and twenty to be deleted.
     let lives = "update orders set target = deployed, target_sequence = 1; \
          update orders o set ends_at = now() - interval '1 s' * n, activated_at = now() - interval '9 days', \
-             target = case when n < 20 then target else target || '{\"run\": \"stopped\"}' end, end_sequence = 1 \
+             target = case when n < 20 then target else target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}' end \
          from generate_series(1, 3000) n where o.id = 'order-' || n; \
          update orders set ends_at = now() - interval '2 days' where id like 'order-29_0'; \
-         update orders set end_sequence = 1, target = target || '{\"run\": \"stopped\"}' where id like 'order-999_'; \
+         update orders set target = target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}' where id like 'order-999_'; \
          update orders set deleted_at = now() where id like 'order-49__'; \
          update orders set target = null where id like 'order-49__' and id not like 'order-4990'; \
          analyze";
