@@ -127,6 +127,30 @@ fn a_job_that_has_begun_or_is_not_the_newest_is_not_cancelled() -> Result<()> {
 }
 
 #[test]
+fn a_silent_region_has_so_many_changes_of_an_order_waiting_and_no_more() -> Result<()> {
+    test(async |t| {
+        let system = paused(t, "silent").await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        let body = pod("silent", &[idle("idle")]);
+        let mut newest = String::new();
+        for _ in 0..32 {
+            newest = order.accepted(&body).await?;
+        }
+        let stop = order.request(Method::POST, "/k8s/pod/stop").json(&json!({})).send().await?;
+        for answer in [order.deploy(&body).send().await?, stop] {
+            let error = answer.refused(503, Reason::Overloaded)?;
+            assert!(text(&error, "/message")?.starts_with("32 changes of the order have not ended; wait"), "{error}");
+        }
+        system.workers[0].process.resume()?;
+        order.ended(&newest, Duration::from_mins(1)).await?;
+        until("there is room again", Duration::from_mins(1), async || {
+            Ok((order.deploy(&body).header("prefer", "respond-async").send().await?.status == 202).then_some(()))
+        })
+        .await
+    })
+}
+
+#[test]
 fn the_stop_of_an_orders_end_is_not_cancelled() -> Result<()> {
     test(async |t| {
         let system = t.system("unstoppable", 1, 1).await?;

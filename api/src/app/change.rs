@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::App;
 use super::error::AppError;
 use super::json::{Field, Problems};
-use crate::store::acceptance::{Acceptance, Accepted};
+use crate::store::acceptance::{Acceptance, Accepted, MAX_UNFINISHED};
 use crate::store::jobs::Job;
 use crate::store::orders::Order;
 use crate::store::target::{self, Patch};
@@ -204,8 +204,8 @@ impl App {
         self.answered_before(job, digest, request.wait).await.map(Some)
     }
 
-    /// Why an order takes no change, though a moment ago it seemed to: it has ended or was stopped, another request gave it a
-    /// region, or this one was too slow.
+    /// Why an order takes no change, though a moment ago it seemed to: it has ended or was stopped, too many of its changes have
+    /// not ended, another request gave it a region, or this one was too slow.
     pub(super) async fn not_accepted(&self, id: &OrderId, region: &RegionCode, needs: Needs) -> AppError {
         let order = match self.store.order(id).await {
             Ok(Some(order)) => order,
@@ -223,10 +223,14 @@ impl App {
             (_, Some(target)) if needs == Needs::Run && !target.run.is_running() => {
                 AppError::new(Reason::OrderStopped, "the order is stopped; start it")
             }
-            _ => AppError::overloaded(
-                "the request took too long; try again",
-                "a job was accepted too late: is the clock of api or PostgreSQL wrong?",
-            ),
+            _ => match self.store.is_full(&order.id).await {
+                Ok(true) => too_many_unfinished(),
+                Ok(false) => AppError::overloaded(
+                    "the request took too long; try again",
+                    "a job was accepted too late: is the clock of api or PostgreSQL wrong?",
+                ),
+                Err(error) => error.into(),
+            },
         }
     }
 }
@@ -251,6 +255,12 @@ fn answer(job: Job, pod: Pod) -> Result<ChangeAnswer, AppError> {
         }
         None => Ok(ChangeAnswer::Accepted(job)),
     }
+}
+
+/// Its region has to come to the order's changes first.
+fn too_many_unfinished() -> AppError {
+    let message = format!("{MAX_UNFINISHED} changes of the order have not ended; wait until some have, then try again");
+    AppError::new(Reason::Overloaded, message)
 }
 
 /// Nothing is there to be changed.

@@ -9,7 +9,7 @@ use common::name::JobId;
 use serde_json::Value;
 
 use super::App;
-use super::change::{ChangeAnswer, ChangeRequest, not_deployed};
+use super::change::{ChangeAnswer, ChangeRequest, Needs, not_deployed};
 use super::error::AppError;
 use super::json::Problems;
 use crate::store::acceptance::{Acceptance, Accepted};
@@ -52,23 +52,29 @@ impl App {
             let target = order.target.as_ref().ok_or_else(not_deployed)?;
             let pod = self.store.pod(&order.id, target.revision).await?;
             let pod = pod.ok_or_else(|| AppError::internal("a target's revision is on record"))?;
-            let before = &target.exposure;
-            let exposure = read(ask, request.body, before, &pod)?;
+            let before = target.exposure.clone();
+            let exposure = read(ask, request.body, &before, &pod)?;
             let domains = exposure.ingress().map(|ingress| ingress.domains.clone()).unwrap_or_default();
 
             let id = JobId::new();
             let idempotency = request.idempotency_key.map(|key| (key, &digest));
             let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
-            match self.store.accept_expose(&acceptance, before, &exposure, &domains).await? {
+            let refused = match self.store.accept_expose(&acceptance, &before, &exposure, &domains).await? {
                 Accepted::Yes(job) => return self.carry_out(job, pod, request.wait).await,
                 Accepted::KeyTaken => {
                     let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                     return answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"));
                 }
-                Accepted::DomainTaken => self.free_or_refuse(&order, &domains).await?,
-                Accepted::No => {}
-            }
+                Accepted::DomainTaken => {
+                    self.free_or_refuse(&order, &domains).await?;
+                    false
+                }
+                Accepted::No => true,
+            };
             order = self.find_order(order.id.as_str()).await?;
+            if refused && order.target.as_ref().is_some_and(|target| target.exposure == before) {
+                return Err(self.not_accepted(&order.id, &region, Needs::Target).await);
+            }
         }
         Err(AppError::new(Reason::Overloaded, "others keep changing the order; try again"))
     }

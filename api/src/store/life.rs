@@ -94,7 +94,9 @@ impl Step {
     fn set(self) -> &'static str {
         match self {
             Self::Stop => "target = o.target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}'",
-            Self::Start => "target = (o.target - 'stopped_by') || jsonb_build_object('run', 'running', 'pod_job', n.job)",
+            Self::Start => {
+                "target = (o.target - 'stopped_by') || jsonb_build_object('run', 'running', 'pod_job', n.job)"
+            }
             Self::Delete => {
                 "target = null, \
                  deleted_at = case when o.aborted_at is null then coalesce(o.deleted_at, now()) end"

@@ -1,8 +1,9 @@
 //! The jobs that have not ended, region by region.
 
-use common::name::RegionCode;
+use common::name::{OrderId, RegionCode};
 use tokio_postgres::Row;
 
+use super::acceptance::is_full;
 use super::{Store, StoreError, parsed};
 
 /// The jobs of a region that have not ended.
@@ -17,6 +18,16 @@ pub struct Queue {
 }
 
 impl Store {
+    /// Whether an order has so many jobs that have not ended that its customer's next one is refused.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn is_full(&self, order: &OrderId) -> Result<bool, StoreError> {
+        let sql = format!("select {} as is_full", is_full());
+        let row = self.row(&sql, &[&order.as_str()]).await?.ok_or(StoreError::Row { column: "is_full" })?;
+        Ok(row.try_get("is_full")?)
+    }
+
     /// The queue of every region that has one.
     ///
     /// # Errors
