@@ -21,6 +21,16 @@ async fn paused(t: &Test, region: &str) -> Result<System> {
     Ok(system)
 }
 
+/// Ends a system's worker and waits until its region has none.
+async fn without_worker(system: &mut System) -> Result<()> {
+    system.workers.remove(0).process.end(END_WITHIN).await?;
+    let client = system.client()?;
+    until("the region has no worker", Duration::from_secs(40), async || {
+        Ok((client.get("/k8s/regions").send().await?.ok()? == json!([])).then_some(()))
+    })
+    .await
+}
+
 async fn cancel(order: &Order, id: &str) -> Result<e2e::http::Answer> {
     order.request(Method::DELETE, &format!("/jobs/{id}")).json(&json!({})).send().await
 }
@@ -185,12 +195,7 @@ fn a_job_that_waits_says_where_it_stands_and_that_nobody_is_there() -> Result<()
         for order in [&one, &two] {
             order.deployed(&body).await?;
         }
-        system.workers.remove(0).process.end(END_WITHIN).await?;
-        let client = system.client()?;
-        until("the region has no worker", Duration::from_secs(40), async || {
-            Ok((client.get("/k8s/regions").send().await?.ok()? == json!([])).then_some(()))
-        })
-        .await?;
+        without_worker(&mut system).await?;
         let first = one.accepted(&body).await?;
         let answer = two.deploy(&body).header("prefer", "respond-async").send().await?.is(202)?;
         assert_eq!((&answer["queue"]["position"], &answer["queue"]["workers"]), (&json!(1), &json!(0)), "{answer}");
@@ -202,6 +207,46 @@ fn a_job_that_waits_says_where_it_stands_and_that_nobody_is_there() -> Result<()
         system.ready().await?;
         let ended = one.ended(&first, Duration::from_mins(1)).await?;
         assert_eq!((&ended["state"], ended.get("queue")), (&json!("Succeeded"), None));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_change_is_answered_as_accepted_though_its_queue_cannot_be_told() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system("untellable", 1, 1).await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        order.deployed(&pod("untellable", &[idle("idle")])).await?;
+        without_worker(&mut system).await?;
+        // The change waits for the order's row, and behind it somebody who then lets nobody ask for jobs.
+        let (holder, closer) = (system.database.connect().await?, system.database.connect().await?);
+        holder.batch_execute(&format!("begin; select from orders where id = '{}' for update", order.id)).await?;
+        let waiting = async |count: i64| {
+            let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = $1";
+            until("they wait", Duration::from_secs(4), async || {
+                let row = system.database.connect_beside().await?.query_one(sql, &[&system.database.name()]).await?;
+                Ok((row.get::<_, i64>(0) >= count).then_some(()))
+            })
+            .await
+        };
+        let stop = order.request(Method::POST, "/k8s/pod/stop").json(&json!({})).header("prefer", "respond-async");
+        let close = async || {
+            waiting(1).await?;
+            let lock = closer.batch_execute("begin; lock table jobs in access exclusive mode");
+            let go_on = async {
+                waiting(2).await?;
+                Ok(holder.batch_execute("commit").await?)
+            };
+            let (locked, gone_on): (_, Result<()>) = tokio::join!(lock, go_on);
+            locked?;
+            gone_on
+        };
+        let (answer, closed) = tokio::join!(stop.send(), close());
+        closer.batch_execute("commit").await?;
+        closed?;
+        let job = answer?.is(202)?;
+        assert_eq!((&job["verb"], job.get("queue")), (&json!("stop"), None), "{job}");
+        assert_eq!(order.job(&text(&job, "/id")?).await?["state"], "Queued");
         Ok(())
     })
 }

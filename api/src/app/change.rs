@@ -9,6 +9,7 @@ use common::job::{Outcome, Run, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode};
 use common::pod::Pod;
 use common::presence::REGION_LOST_AFTER;
+use common::telemetry::Chain;
 use serde_json::Value;
 
 use super::App;
@@ -128,10 +129,16 @@ impl App {
         match accepted {
             (Accepted::Yes(job), pod) => {
                 let pod = match pod {
-                    Some(pod) => pod,
-                    None => self.pod_of(&job).await?,
+                    Some(pod) => Ok(pod),
+                    None => self.pod_of(&job).await,
                 };
-                self.carry_out(job, pod, request.wait).await
+                match pod {
+                    Ok(pod) => self.carry_out(job, pod, request.wait).await,
+                    Err(error) => {
+                        tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay");
+                        Ok(ChangeAnswer::Accepted(job))
+                    }
+                }
             }
             (Accepted::KeyTaken, _) => {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
