@@ -73,12 +73,12 @@ impl App {
         job.ended(result)
     }
 
-    /// Publishes an accepted job and waits for its end, if the client wants to. None = it has not ended in time, or this
+    /// Publishes an accepted job and waits for its end, if the client wants to: as long as it says, the publish included. None = it has not ended in time, or this
     /// instance is shutting down; the relay and the results' consumer see to the rest.
     pub(super) async fn run(&self, job: &job::Job, wait: Wait) -> Option<JobResult> {
         tracing::Span::current().record("job.id", tracing::field::display(job.id));
         let waiter = match wait {
-            Wait::For(deadline) => Some((self.bus.expect_progress(job.id), deadline)),
+            Wait::For(time) => Some((self.bus.expect_progress(job.id), Instant::now() + time)),
             Wait::No => None,
         };
         let publishing = timeout(PUBLISH_WAIT, self.bus.publish_job(job, true)).await;
@@ -89,7 +89,7 @@ impl App {
         }
         let (mut waiter, deadline) = waiter?;
         tokio::select! {
-            result = waiter.ended(deadline) => result,
+            result = waiter.ended(deadline.saturating_duration_since(Instant::now())) => result,
             () = self.shutdown.cancelled() => None,
         }
     }
