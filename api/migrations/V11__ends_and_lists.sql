@@ -16,3 +16,15 @@ drop index orders_to_start;
 alter table orders drop column end_sequence;
 create index orders_to_start on orders (ends_at)
     where aborted_at is null and deleted_at is null and target ->> 'stopped_by' = 'end';
+
+-- Operators list orders by region and by where they stand in their lives, newest first. What comes after the id only spares the
+-- table a look at orders that are skipped.
+create index orders_by_region on orders (region, created_at desc, id desc);
+create index orders_aborted on orders (created_at desc, id desc, region) where aborted_at is not null;
+create index orders_gone on orders (created_at desc, id desc, region) where aborted_at is null and deleted_at is not null;
+create index orders_pending on orders (created_at desc, id desc, region)
+    where aborted_at is null and deleted_at is null and ends_at is null;
+create index orders_stopped on orders (created_at desc, id desc, ends_at, region)
+    where aborted_at is null and deleted_at is null and deployed ->> 'run' = 'stopped';
+create index orders_running on orders (created_at desc, id desc, ends_at, region)
+    where aborted_at is null and deleted_at is null and deployed ->> 'run' is distinct from 'stopped';

@@ -281,3 +281,43 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     assert_frugal!(database, store.queues());
     assert_frugal!(database, store.forget_old_operator_keys());
 }
+
+#[tokio::test]
+async fn a_list_of_a_rare_region_or_status_reads_no_others_orders() {
+    let database = database().await;
+    crowd(&database).await;
+    // Everybody runs, but for five of each other kind, which are the oldest; others are over and stopped too.
+    let kinds = "update orders set aborted_at = now() where id like 'order-990_' and id < 'order-9905'; \
+         update orders set deleted_at = now() where id like 'order-991_' and id < 'order-9915'; \
+         update orders set ends_at = null where id like 'order-992_' and id < 'order-9925'; \
+         update orders set deployed = deployed || '{\"run\": \"stopped\"}' where id like 'order-993_' and id < 'order-9935'; \
+         update orders set region = 'rare' where id like 'order-994_' and id < 'order-9945'; \
+         update orders set deployed = deployed || '{\"run\": \"stopped\"}', ends_at = now() - interval '1 h' \
+         where id like 'order-3___'; \
+         analyze";
+    database.run(kinds).await;
+    let store = explained(&database).await;
+    let of = |status| Filter { status: Some(status), ..Filter::default() };
+    let rare = || Filter { region: Some("rare".parse().unwrap()), ..Filter::default() };
+    for (status, count) in [
+        (ServiceStatus::Abort, 5),
+        (ServiceStatus::Pending, 5),
+        (ServiceStatus::Stop, 5),
+        (ServiceStatus::Running, 100),
+        (ServiceStatus::Done, 100),
+    ] {
+        assert_eq!(store.orders(&of(status), 100).await.unwrap().items.len(), count, "{status:?}");
+        assert_frugal!(database, store.orders(&of(status), 100));
+        assert_frugal!(database, store.orders(&Filter { status: Some(status), ..rare() }, 100));
+    }
+    assert_eq!(store.orders(&rare(), 100).await.unwrap().items.len(), 5);
+    assert_frugal!(database, store.orders(&rare(), 100));
+
+    // Nobody is over who was not deleted, and nobody runs any more.
+    database.run("update orders set ends_at = now() + interval '1 h' where ends_at < now(); analyze").await;
+    assert_eq!(store.orders(&of(ServiceStatus::Done), 100).await.unwrap().items.len(), 5);
+    assert_frugal!(database, store.orders(&of(ServiceStatus::Done), 100));
+    database.run("update orders set deployed = deployed || '{\"run\": \"stopped\"}'; analyze").await;
+    assert_eq!(store.orders(&of(ServiceStatus::Running), 100).await.unwrap().items.len(), 0);
+    assert_frugal!(database, store.orders(&of(ServiceStatus::Running), 100));
+}
