@@ -279,3 +279,32 @@ fn a_watched_job_tells_each_change_until_its_end() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn an_orders_jobs_are_watched_so_often_at_a_time_and_no_more() -> Result<()> {
+    test(async |t| {
+        let system = paused(t, "stared-at").await?;
+        let options = OrderOptions::units(1);
+        let (one, two) = (t.order_of(&system, &options).await?, t.order_of(&system, &options).await?);
+        let body = pod("stared-at", &[idle("idle")]);
+        let (watched, others) = (one.accepted(&body).await?, two.accepted(&body).await?);
+        let mut streams = Vec::new();
+        for _ in 0..16 {
+            streams.push(one.request(Method::GET, &format!("/jobs/{watched}/events")).send_raw().await?);
+        }
+        assert!(streams.iter().all(|stream| stream.status() == 200));
+        let refused = one.request(Method::GET, &format!("/jobs/{watched}/events")).send().await?;
+        let error = refused.refused(503, Reason::Overloaded)?;
+        assert!(text(&error, "/message")?.contains("watched too many times"), "{error}");
+        let other = two.request(Method::GET, &format!("/jobs/{others}/events")).send_raw().await?;
+        assert_eq!(other.status(), 200, "another order has its own places");
+        drop(streams);
+        // That a client has gone is seen when something is sent to it.
+        until("there is a place again", Duration::from_mins(1), async || {
+            let again = one.request(Method::GET, &format!("/jobs/{watched}/events")).send_raw().await?;
+            Ok((again.status() == 200).then_some(()))
+        })
+        .await?;
+        system.workers[0].process.resume()
+    })
+}
