@@ -18,8 +18,9 @@ pub const BATCH: usize = 100;
 
 /// Of an order: neither aborted nor deleted.
 const ALIVE: &str = "o.aborted_at is null and o.deleted_at is null";
-/// Of an order: no step of its life was tried a moment ago.
-const RESTED: &str = "(o.step_after is null or o.step_after <= now())";
+/// Of an order: no step of its life was tried a moment ago. No pause is longer than an hour: one that ends later was begun while
+/// the clock was ahead.
+const RESTED: &str = "(o.step_after is null or o.step_after <= now() or o.step_after > now() + interval '1 hour')";
 /// When a step that came to nothing is tried again: after 30 s, and ever later, up to an hour.
 const STEP_AFTER: &str = "now() + least(interval '1 hour', interval '30 s' * power(2, least(o.step_tries, 10)))";
 /// How far back deletes are counted, so that they are not too many at once.

@@ -182,6 +182,17 @@ async fn a_stop_that_came_to_nothing_is_tried_again_ever_later() {
 }
 
 #[tokio::test]
+async fn a_pause_that_was_begun_while_the_clock_was_ahead_holds_no_step_up() {
+    let lives = Lives::new().await;
+    let order = lives.running().await;
+    lives.move_end(&order, 0).await;
+    for (pause, taken) in [("59 minutes", 0), ("61 minutes", 1)] {
+        lives.0.run(&format!("update orders set step_after = now() + interval '{pause}'")).await;
+        assert_eq!(lives.take(Due::Stop).await.len(), taken, "{pause}");
+    }
+}
+
+#[tokio::test]
 async fn each_step_is_taken_once_by_however_many() {
     let lives = Lives::new().await;
     let (ended, warned) = (lives.ended(30, 10).await, lives.running().await);
