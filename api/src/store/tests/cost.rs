@@ -94,6 +94,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.accept_deletes(&here, 60.0));
     assert_costs!(database, 1, store.deletes_held(60.0));
     assert_costs!(database, 1, store.queues());
+    assert_costs!(database, 1, store.regions_in_use());
 }
 
 #[tokio::test]
@@ -279,6 +280,7 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     // It counts the orders of the region, and is asked only when one of them is to be deleted.
     assert_eq!(store.accept_deletes(&here, day).await.unwrap().len(), 10);
     assert_frugal!(database, store.queues());
+    assert_frugal!(database, store.regions_in_use());
     assert_frugal!(database, store.forget_old_operator_keys());
 }
 
