@@ -241,9 +241,9 @@ fn a_change_is_answered_as_accepted_though_its_queue_cannot_be_told() -> Result<
             locked?;
             gone_on
         };
-        let (answer, closed) = tokio::join!(stop.send(), close());
+        let (answer, arranged) = tokio::join!(stop.send(), close());
         closer.batch_execute("commit").await?;
-        closed?;
+        arranged?;
         let job = answer?.is(202)?;
         assert_eq!((&job["verb"], job.get("queue")), (&json!("stop"), None), "{job}");
         assert_eq!(order.job(&text(&job, "/id")?).await?["state"], "Queued");
