@@ -2,6 +2,7 @@
 //! ([`crate::store`]), the broker ([`crate::bus`]) and the registries ([`crate::registry`]).
 
 pub mod abort;
+pub mod admission;
 pub mod cancel;
 pub mod change;
 pub mod deploy;
@@ -40,8 +41,9 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
+use admission::{AdmissionSettings, Admissions};
 use life::LifeSettings;
-use log_stream::{FollowerSettings, LogStreams};
+use log_stream::LogStreams;
 use secret::Secrets;
 
 /// How long things may take.
@@ -54,7 +56,7 @@ pub struct AppSettings {
     /// When the steps of an order's life are due.
     pub life: LifeSettings,
     /// How many may follow logs.
-    pub followers: FollowerSettings,
+    pub followers: AdmissionSettings,
 }
 
 /// The longest that a client may ask a change to wait (`wire.md` §6).
@@ -64,7 +66,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 const MAX_RESEALS: usize = 4;
 
 /// The most clients that watch jobs at a time.
-const MAX_WATCHERS: usize = 512;
+const WATCHERS: AdmissionSettings = AdmissionSettings { most: 512, most_per_order: 16 };
 
 /// The most published jobs that wait for their mark; those beyond are left to the relay.
 const MAX_MARKS: usize = 1024;
@@ -96,8 +98,10 @@ pub struct App {
     /// Places of questions for environments, which fill the queue of a region's reads quicker than others.
     reseals: Arc<Semaphore>,
     /// Places of clients that watch jobs.
-    watchers: Arc<Semaphore>,
+    watchers: Admissions,
     log_streams: Arc<LogStreams>,
+    /// What goes on when its request is gone.
+    tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
@@ -108,11 +112,24 @@ impl App {
         let Parts { store, bus, registry, secrets, settings } = parts;
         let (published, marks) = mpsc::channel(MAX_MARKS);
         let (secrets, settings) = (Arc::new(secrets), Arc::new(settings));
-        let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
+        let watchers = Admissions::new(WATCHERS);
         let reseals = Arc::new(Semaphore::new(MAX_RESEALS));
         let log_streams = LogStreams::new(settings.followers, bus.clone(), tasks.clone(), stop.clone());
         let log_streams = Arc::new(log_streams);
-        let app = Self { store, bus, registry, secrets, settings, published, reseals, watchers, log_streams, shutdown };
+        let ongoing = tasks.clone();
+        let app = Self {
+            store,
+            bus,
+            registry,
+            secrets,
+            settings,
+            published,
+            reseals,
+            watchers,
+            log_streams,
+            tasks: ongoing,
+            shutdown,
+        };
         tasks.spawn(app.clone().record_results(stop.clone()));
         tasks.spawn(app.clone().record_starts(stop.clone()));
         tasks.spawn(record::mark_published(app.store.clone(), marks, stop.clone()));

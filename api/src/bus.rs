@@ -200,6 +200,12 @@ impl Bus {
         results::withdraw(&self.inner.link, region, job, sequence).await
     }
 
+    /// Whether a job is still in its region's queue, at its place. One that is not was withdrawn, or a worker has told its end.
+    pub async fn is_queued(&self, region: &RegionCode, job: JobId, sequence: u64) -> Result<bool, BusError> {
+        self.inner.link.check_connected()?;
+        results::is_queued(&self.inner.link, region, job, sequence).await
+    }
+
     /// Publishes the end of a job that was withdrawn, and tells whoever waits for it. False = it had ended before; that end
     /// holds.
     pub async fn publish_result(

@@ -10,8 +10,8 @@ use common::telemetry::TelemetrySettings;
 use secrecy::SecretString;
 
 use crate::app::AppSettings;
+use crate::app::admission::AdmissionSettings;
 use crate::app::life::LifeSettings;
-use crate::app::log_stream::FollowerSettings;
 use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
 use crate::rest::EdgeSettings;
@@ -260,7 +260,7 @@ impl Settings {
                 app: AppSettings {
                     change_deadline: change_deadline?,
                     read_deadline: read_deadline?,
-                    followers: FollowerSettings { most: most?, most_per_order: most_per_order? },
+                    followers: AdmissionSettings { most: most?, most_per_order: most_per_order? },
                     life: life?,
                 },
                 secret_key: secret_key?,

@@ -12,6 +12,7 @@ mod migrations;
 pub mod operator;
 pub mod orders;
 mod pool;
+mod publishing;
 pub mod queues;
 pub mod revisions;
 pub mod target;

@@ -60,7 +60,11 @@ impl FromStr for Memory {
         }
         let scale = 10_u64.pow(u32::try_from(fraction.len().min(9)).map_err(|_| QuantityError::Memory)?);
         let bytes = number(whole)? * factor + number(fraction)? * factor / scale;
-        if (MI..=1024 * GI).contains(&bytes) { Ok(Self(bytes.next_multiple_of(MI))) } else { Err(QuantityError::Memory) }
+        if (MI..=1024 * GI).contains(&bytes) {
+            Ok(Self(bytes.next_multiple_of(MI)))
+        } else {
+            Err(QuantityError::Memory)
+        }
     }
 }
 

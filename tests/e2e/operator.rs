@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use common::failure::Reason;
+use common::stream;
 use e2e::operator::Operator;
 use e2e::order::{OrderOptions, number, text};
 use e2e::pod::{idle, pod, web};
@@ -200,6 +201,28 @@ fn a_region_that_is_silent_is_shown_with_what_waits_for_it() -> Result<()> {
         assert_eq!((number(&region, "/queueLength")?, &region["live"]), (1, &json!(false)));
         assert!(number(&region, "/oldestJobSeconds")? < 60, "{region}");
         assert_eq!(region["workers"][0]["ready"], false);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_region_that_nothing_was_heard_of_for_long_is_shown_while_it_has_orders() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system("forgotten", 1, 1).await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        order.running(&pod("forgotten", &[idle("idle")])).await?;
+        until("the order has an end", Duration::from_secs(20), async || {
+            Ok((Operator::of(&system)?.details(&order).await?["order"]["endAt"] != 0).then_some(()))
+        })
+        .await?;
+        system.workers[0].process.end(e2e::system::END_WITHIN).await?;
+        // An api that never heard of it.
+        let jetstream = async_nats::jetstream::new(system.nats.client().await?);
+        let presence = jetstream.get_key_value(stream::REGIONS).await?;
+        presence.stream.purge().await?;
+        system.apis[0] = system.new_api(&[]).await?;
+        let region = Operator::of(&system)?.region().await?;
+        assert_eq!((&region["live"], &region["workers"]), (&json!(false), &json!([])));
         Ok(())
     })
 }

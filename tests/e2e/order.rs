@@ -51,6 +51,7 @@ fn an_operator_sees_an_order_with_its_revisions_jobs_and_ports_but_no_secret() -
         .await?;
         assert_eq!(details["order"]["id"], order.id.as_str());
         assert_eq!(details["serviceStatus"], "ServiceRunning");
+        assert_eq!(details["order"]["serviceStatus"], "ServiceRunning");
         assert_eq!(details["madeBy"], "e2e");
         assert_eq!(details["jobs"][0]["id"], answer["id"]);
         assert_eq!(details["revisions"][0]["revision"], 1);

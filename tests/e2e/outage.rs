@@ -1,7 +1,7 @@
 //! What happens while something is away: every accepted job still ends, exactly once.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use common::failure::Reason;
@@ -83,6 +83,24 @@ fn a_job_waits_for_a_worker_that_comes_later() -> Result<()> {
             Ok((order.status().await?.status == 200).then_some(()))
         })
         .await
+    })
+}
+
+#[test]
+fn a_change_is_answered_in_time_though_the_broker_is_silent() -> Result<()> {
+    test(async |t| {
+        let system = t.system("mute", 1, 1).await?;
+        let order = t.order_of(&system, &OrderOptions::units(1)).await?;
+        order.deployed(&pod("mute", &[idle("idle")])).await?;
+        system.nats.pause().await?;
+        let asked = Instant::now();
+        let stop = order.request(Method::POST, "/k8s/pod/stop").json(&json!({})).header("prefer", "wait=6");
+        let answer = stop.send().await;
+        let took = asked.elapsed();
+        system.nats.resume()?;
+        let id = text(&answer?.is(202)?, "/id")?;
+        assert!((5..9).contains(&took.as_secs()), "{took:?}");
+        all_end_once(&system, &[(order, id)]).await.map(drop)
     })
 }
 

@@ -80,6 +80,16 @@ impl Nats {
         process.kill().await
     }
 
+    /// Stops the server's clock: its clients stay connected and hear nothing.
+    pub async fn pause(&self) -> Result<()> {
+        self.process.as_ref().context("NATS does not run")?.pause().await
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().context("NATS does not run")?.resume()
+    }
+
     /// Starts a stopped server, at the same address and with the same data.
     pub async fn start_again(&mut self) -> Result<()> {
         let config = self.config.display().to_string();

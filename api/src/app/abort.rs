@@ -68,7 +68,7 @@ impl App {
     /// The same job again, with its end if that comes in time.
     async fn end_of(&self, job: Option<Job>, wait: Wait) -> Result<Option<Job>, AppError> {
         match job {
-            Some(job) => self.wait_for(job, wait).await.map(Some),
+            Some(job) => Ok(Some(self.wait_for(job, wait).await)),
             None => Ok(None),
         }
     }

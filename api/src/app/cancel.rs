@@ -1,17 +1,21 @@
 //! A job that no worker has begun is cancelled by a newer one, whose target is what the order was to be before it: whatever
 //! becomes of the race with a worker, the order ends as it was. The job's message is taken out of the queue and its end is
-//! published here, so that it does not wait for a region that is away. Costs three statements more than a step.
+//! published here, or by the relay, so that it does not wait for a region that is away. Costs three statements more than a step.
+
+use std::collections::BTreeSet;
 
 use common::failure::Reason;
 use common::job::{JobResult, Outcome, Verb};
-use common::name::JobId;
+use common::name::{JobId, Sequence};
 use common::telemetry::Chain;
 use jiff::Timestamp;
 use tokio::time::{Duration, Instant, sleep};
+use tracing::Instrument as _;
 
 use super::App;
-use super::change::{ChangeRequest, Wait, expect_nothing, key_reused};
+use super::change::{ChangeRequest, Wait, expect_nothing, key_reused, takes_no_changes};
 use super::error::AppError;
+use crate::bus::{BusError, Withdrawn};
 use crate::store::acceptance::{Acceptance, Accepted};
 use crate::store::jobs::{Job, JobState};
 use crate::store::orders::Order;
@@ -27,7 +31,8 @@ impl App {
     /// Cancels a job: it ends superseded. One that was cancelled before stays so. The answer is the job as it stands.
     ///
     /// # Errors
-    /// [`Reason::NotFound`]; [`Reason::JobBegun`] when it has begun or ended, or is not the order's newest.
+    /// [`Reason::NotFound`]; [`Reason::JobBegun`] when it has begun or ended, or is not the order's newest;
+    /// [`Reason::OrderEnded`] when its order takes no more changes.
     pub async fn cancel(
         &self,
         order: Order,
@@ -57,13 +62,25 @@ impl App {
             Accepted::No => return self.not_cancelled(&order, id).await,
         };
         tracing::info!(job = %job.id, order = %order.id, by = %canceller.id, "job cancelled");
-        let ended = self.end_cancelled(job, &canceller).await?;
+        // From here on it goes on to its end, whoever hangs up.
+        let as_it_was = job.clone();
+        let (app, span) = (self.clone(), tracing::Span::current());
+        let ending = self.tasks.spawn(async move { app.carry_out_cancel(job, &canceller).await }.instrument(span));
+        Ok(ending.await.unwrap_or(as_it_was))
+    }
+
+    /// Ends a job that was cancelled, and sends its canceller on its way. What cannot be done now is the relay's.
+    async fn carry_out_cancel(&self, job: Job, canceller: &Job) -> Job {
+        let ended = self.end_cancelled(job, canceller.sequence).await;
         let pod = match canceller.revision {
-            Some(_) => Some(self.pod_of(&canceller).await?),
-            None => None,
+            Some(_) => self.pod_of(canceller).await.map(Some),
+            None => Ok(None),
         };
-        self.run(&canceller.message(pod)?, Wait::No).await;
-        Ok(ended)
+        match pod.and_then(|pod| Ok(canceller.message(pod)?)) {
+            Ok(message) => drop(self.run(&message, Wait::No).await),
+            Err(error) => tracing::warn!(job = %canceller.id, error = %Chain(&error), "job left to the relay"),
+        }
+        ended
     }
 
     /// The answer to a request whose idempotency key has made a job before: the cancelled job as it stands.
@@ -81,39 +98,78 @@ impl App {
     }
 
     /// Takes the job out of the queue and ends it. One that is not found there, or that cannot be ended now, is left to the
-    /// worker that has it or comes to it: it is superseded all the same.
-    async fn end_cancelled(&self, job: Job, canceller: &Job) -> Result<Job, AppError> {
-        let withdrawn = match self.place_in_queue(&job).await? {
-            Some(sequence) => self.bus.withdraw_job(&job.region, job.id, sequence).await,
-            None => Ok(None),
-        };
-        let withdrawn = match withdrawn {
-            Ok(Some(withdrawn)) => withdrawn,
-            Ok(None) => return Ok(self.store.job(&job.order, job.id).await?.unwrap_or(job)),
+    /// worker that has it or comes to it, and to the relay: it is superseded all the same.
+    async fn end_cancelled(&self, job: Job, by: Sequence) -> Job {
+        match self.withdraw(&job).await {
+            Ok(Some(withdrawn)) => {
+                let result = self.superseded(&job, by);
+                match self.bus.publish_result(&job.region, &result, &withdrawn).await {
+                    Ok(true) => job.ended(result),
+                    // A worker had it in its hands, and was quicker.
+                    Ok(false) => self.wait_for(job, Wait::For(RECORDED_WITHIN)).await,
+                    Err(error) => {
+                        tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job's end is left to the relay");
+                        job
+                    }
+                }
+            }
+            Ok(None) => self.store.job(&job.order, job.id).await.ok().flatten().unwrap_or(job),
             Err(error) => {
                 tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job stays in its queue");
-                return Ok(job);
+                job
             }
-        };
+        }
+    }
+
+    /// Takes the job out of its queue. None = it is not there.
+    async fn withdraw(&self, job: &Job) -> Result<Option<Withdrawn>, AppError> {
+        match self.place_in_queue(job).await? {
+            Some(place) => Ok(self.bus.withdraw_job(&job.region, job.id, place).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The end of a job that was cancelled.
+    fn superseded(&self, job: &Job, by: Sequence) -> JobResult {
         let now = Timestamp::now();
-        let result = JobResult {
+        JobResult {
             id: job.id,
             order: job.order.clone(),
-            outcome: Outcome::Superseded { by: canceller.sequence },
+            outcome: Outcome::Superseded { by },
             attempts: job.attempts,
             started_at: now,
             finished_at: now,
             worker: self.bus.instance().clone(),
-        };
-        match self.bus.publish_result(&job.region, &result, &withdrawn).await {
-            Ok(true) => Ok(job.ended(result)),
-            // A worker had it in its hands, and was quicker.
-            Ok(false) => self.wait_for(job, Wait::For(RECORDED_WITHIN)).await,
-            Err(error) => {
-                tracing::warn!(job = %job.id, error = %Chain(&error), "a cancelled job's end is left to a worker");
-                Ok(job)
+        }
+    }
+
+    /// Tells the end of jobs that were taken out of their queue by whoever cancelled them, and that nobody told of. Harmless
+    /// where somebody did: a second end is refused. One that is still in its queue ends when a worker comes to it. A region
+    /// whose queue cannot be asked holds up no other.
+    pub(super) async fn end_left_cancelled(&self, jobs: Vec<(Job, Sequence)>) {
+        let mut closed = BTreeSet::new();
+        for (job, by) in jobs {
+            if closed.contains(&job.region) {
+                continue;
+            }
+            match self.end_left(&job, by).await {
+                Ok(true) => tracing::info!(job = %job.id, order = %job.order, "a cancelled job ended by the relay"),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(job = %job.id, region = %job.region, error = %Chain(&error), "a cancelled job not ended");
+                    closed.insert(job.region);
+                }
             }
         }
+    }
+
+    /// Ends a cancelled job that is not in its queue. False = it is there, or has ended.
+    async fn end_left(&self, job: &Job, by: Sequence) -> Result<bool, BusError> {
+        let Some(place) = job.stream_sequence else { return Ok(false) };
+        if self.bus.is_queued(&job.region, job.id, place).await? {
+            return Ok(false);
+        }
+        self.bus.publish_result(&job.region, &self.superseded(job, by), &Withdrawn::default()).await
     }
 
     /// Where the job is in its queue, once that is on record: the mark is made beside the request that published it. None = it
@@ -137,12 +193,16 @@ impl App {
         let being_cancelled = |newest: &Job| {
             newest.verb == Verb::Cancel && newest.sequence.get() == job.sequence.get() + 1 && job.verb != Verb::Cancel
         };
-        let why = match job.state {
-            JobState::Queued if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
-            JobState::Queued if matches!(job.verb, Verb::Cancel | Verb::Delete) => "is one that cannot be taken back",
-            JobState::Queued => "is not the order's newest: cancel or wait for those after it",
-            JobState::Running => "has begun",
-            JobState::Succeeded | JobState::Failed | JobState::Superseded => "has ended",
+        let ended = takes_no_changes(&self.find_order(order.id.as_str()).await?);
+        let why = match (job.state, ended) {
+            (JobState::Queued, _) if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
+            (JobState::Queued, Some(refusal)) => return Err(refusal),
+            (JobState::Queued, None) if matches!(job.verb, Verb::Cancel | Verb::Delete) => {
+                "is one that cannot be taken back"
+            }
+            (JobState::Queued, None) => "is not the order's newest: cancel or wait for those after it",
+            (JobState::Running, _) => "has begun",
+            (JobState::Succeeded | JobState::Failed | JobState::Superseded, _) => "has ended",
         };
         Err(AppError::new(Reason::JobBegun, format!("the job cannot be cancelled: it {why}")))
     }

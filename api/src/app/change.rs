@@ -9,12 +9,13 @@ use common::job::{Outcome, Run, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode};
 use common::pod::Pod;
 use common::presence::REGION_LOST_AFTER;
+use common::telemetry::Chain;
 use serde_json::Value;
 
 use super::App;
 use super::error::AppError;
 use super::json::{Field, Problems};
-use crate::store::acceptance::{Acceptance, Accepted};
+use crate::store::acceptance::{Acceptance, Accepted, MAX_UNFINISHED};
 use crate::store::jobs::Job;
 use crate::store::orders::Order;
 use crate::store::target::{self, Patch};
@@ -128,10 +129,16 @@ impl App {
         match accepted {
             (Accepted::Yes(job), pod) => {
                 let pod = match pod {
-                    Some(pod) => pod,
-                    None => self.pod_of(&job).await?,
+                    Some(pod) => Ok(pod),
+                    None => self.pod_of(&job).await,
                 };
-                self.carry_out(job, pod, request.wait).await
+                match pod {
+                    Ok(pod) => self.carry_out(job, pod, request.wait).await,
+                    Err(error) => {
+                        tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay");
+                        Ok(ChangeAnswer::Accepted(job))
+                    }
+                }
             }
             (Accepted::KeyTaken, _) => {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
@@ -146,7 +153,7 @@ impl App {
         match self.run(&job.message(Some(pod.clone()))?, wait).await {
             Some(result) if result.outcome == Outcome::Succeeded => answer(job.ended(result), pod),
             // Whoever is told that a change came to nothing may change the order at once: from what it was before.
-            Some(result) => answer(self.recorded(job, result).await?, pod),
+            Some(result) => answer(self.recorded(job, result).await, pod),
             None => Ok(ChangeAnswer::Accepted(job)),
         }
     }
@@ -184,7 +191,7 @@ impl App {
         if job.request_digest.as_deref() != Some(digest) {
             return Err(key_reused());
         }
-        let job = self.wait_for(job, wait).await?;
+        let job = self.wait_for(job, wait).await;
         if job.outcome.is_none() {
             return Ok(ChangeAnswer::Accepted(job));
         }
@@ -204,8 +211,8 @@ impl App {
         self.answered_before(job, digest, request.wait).await.map(Some)
     }
 
-    /// Why an order takes no change, though a moment ago it seemed to: it has ended or was stopped, another request gave it a
-    /// region, or this one was too slow.
+    /// Why an order takes no change, though a moment ago it seemed to: it has ended or was stopped, too many of its changes have
+    /// not ended, another request gave it a region, or this one was too slow.
     pub(super) async fn not_accepted(&self, id: &OrderId, region: &RegionCode, needs: Needs) -> AppError {
         let order = match self.store.order(id).await {
             Ok(Some(order)) => order,
@@ -223,10 +230,14 @@ impl App {
             (_, Some(target)) if needs == Needs::Run && !target.run.is_running() => {
                 AppError::new(Reason::OrderStopped, "the order is stopped; start it")
             }
-            _ => AppError::overloaded(
-                "the request took too long; try again",
-                "a job was accepted too late: is the clock of api or PostgreSQL wrong?",
-            ),
+            _ => match self.store.is_full(&order.id).await {
+                Ok(true) => too_many_unfinished(),
+                Ok(false) => AppError::overloaded(
+                    "the request took too long; try again",
+                    "a job was accepted too late: is the clock of api or PostgreSQL wrong?",
+                ),
+                Err(error) => error.into(),
+            },
         }
     }
 }
@@ -252,6 +263,12 @@ fn answer(job: Job, pod: Pod) -> Result<ChangeAnswer, AppError> {
         }
     };
     Err(failure.end_of(job.id))
+}
+
+/// Its region has to come to the order's changes first.
+fn too_many_unfinished() -> AppError {
+    let message = format!("{MAX_UNFINISHED} changes of the order have not ended; wait until some have, then try again");
+    AppError::new(Reason::Overloaded, message)
 }
 
 /// Nothing is there to be changed.

@@ -80,6 +80,12 @@ impl AppError {
             .retry_after(Duration::from_secs(1))
     }
 
+    /// Whether one statement took too long, where others may not.
+    pub fn took_too_long(&self) -> bool {
+        let cause = self.source.as_ref().and_then(|source| source.downcast_ref());
+        matches!(cause, Some(StoreError::Timeout(_)))
+    }
+
     /// The region does not answer.
     pub fn region_unavailable(region: &common::name::RegionCode) -> Self {
         let message = format!("region {region} does not answer at the moment; try again later");

@@ -45,10 +45,10 @@ impl App {
     }
 
     /// Waits for the end of a job that another request, maybe to another instance, has made.
-    pub(super) async fn wait_for(&self, job: Job, wait: Wait) -> Result<Job, AppError> {
-        let Wait::For(time) = wait else { return Ok(job) };
+    pub(super) async fn wait_for(&self, job: Job, wait: Wait) -> Job {
+        let Wait::For(time) = wait else { return job };
         if job.outcome.is_some() {
-            return Ok(job);
+            return job;
         }
         let result = tokio::select! {
             result = self.bus.wait_result(&job.region, job.id, time) => result,
@@ -56,29 +56,29 @@ impl App {
         };
         match result {
             Some(result) => self.recorded(job, result).await,
-            None => Ok(job),
+            None => job,
         }
     }
 
-    /// The job once its end is on record, which follows the result within moments; if it does not, the result itself is the
-    /// end.
-    pub(super) async fn recorded(&self, job: Job, result: JobResult) -> Result<Job, AppError> {
+    /// The job once its end is on record, which follows the result within moments; if it does not, or the record does not
+    /// answer, the result itself is the end.
+    pub(super) async fn recorded(&self, job: Job, result: JobResult) -> Job {
         let until = Instant::now() + RECORD_WITHIN;
         while Instant::now() < until {
-            match self.store.job(&job.order, job.id).await? {
-                Some(ended) if ended.outcome.is_some() => return Ok(ended),
+            match self.store.job(&job.order, job.id).await {
+                Ok(Some(ended)) if ended.outcome.is_some() => return ended,
                 _ => tokio::time::sleep(RECORD_POLL).await,
             }
         }
-        Ok(job.ended(result))
+        job.ended(result)
     }
 
-    /// Publishes an accepted job and waits for its end, if the client wants to. None = it has not ended in time, or this
+    /// Publishes an accepted job and waits for its end, if the client wants to: as long as it says, the publish included. None = it has not ended in time, or this
     /// instance is shutting down; the relay and the results' consumer see to the rest.
     pub(super) async fn run(&self, job: &job::Job, wait: Wait) -> Option<JobResult> {
         tracing::Span::current().record("job.id", tracing::field::display(job.id));
         let waiter = match wait {
-            Wait::For(deadline) => Some((self.bus.expect_progress(job.id), deadline)),
+            Wait::For(time) => Some((self.bus.expect_progress(job.id), Instant::now() + time)),
             Wait::No => None,
         };
         let publishing = timeout(PUBLISH_WAIT, self.bus.publish_job(job, true)).await;
@@ -89,7 +89,7 @@ impl App {
         }
         let (mut waiter, deadline) = waiter?;
         tokio::select! {
-            result = waiter.ended(deadline) => result,
+            result = waiter.ended(deadline.saturating_duration_since(Instant::now())) => result,
             () = self.shutdown.cancelled() => None,
         }
     }

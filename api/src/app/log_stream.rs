@@ -11,20 +11,20 @@ mod ring;
 pub use event::{Batch, EndReason, Event};
 pub use follower::Follower;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::failure::Reason;
 use common::log::{LinesError, Mark, PageHead, Position, RunId, take_head, take_line};
 use common::name::{ContainerName, OrderId, RegionCode};
 use common::read::{LogPageQuery, LogStart, Query};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
+use super::admission::{Admission, AdmissionSettings, Admissions, NotAdmitted};
 use super::error::AppError;
 use super::read::deployed;
 use crate::bus::Bus;
@@ -35,15 +35,6 @@ use hub::Hubs;
 
 /// The most pages that this instance asks for at once: reads of other kinds find room beside them.
 const MAX_PAGES: usize = 8;
-
-/// How many may follow.
-#[derive(Debug, Clone, Copy)]
-pub struct FollowerSettings {
-    /// In all.
-    pub most: usize,
-    /// Of one order.
-    pub most_per_order: usize,
-}
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default)]
@@ -64,54 +55,28 @@ pub struct LogRequest {
 
 /// All streams of this instance.
 pub(super) struct LogStreams {
-    settings: FollowerSettings,
-    room: Arc<Semaphore>,
-    orders: Mutex<HashMap<OrderId, usize>>,
+    admissions: Admissions,
     pages: Semaphore,
     hubs: Arc<Hubs>,
 }
 
-/// One follower's place among all.
-pub(super) struct Admission {
-    streams: Arc<LogStreams>,
-    order: OrderId,
-    _place: OwnedSemaphorePermit,
-}
-
 impl LogStreams {
-    pub(super) fn new(settings: FollowerSettings, bus: Bus, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub(super) fn new(followers: AdmissionSettings, bus: Bus, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self {
-            settings,
-            room: Arc::new(Semaphore::new(settings.most)),
-            orders: Mutex::default(),
+            admissions: Admissions::new(followers),
             pages: Semaphore::new(MAX_PAGES),
             hubs: Arc::new(Hubs::new(bus, tasks, stop)),
         }
     }
 
-    fn admit(self: &Arc<Self>, order: &OrderId) -> Result<Admission, AppError> {
-        let busy = |message: &str| AppError::new(Reason::Overloaded, message);
-        let place = self.room.clone().try_acquire_owned();
-        let place = place.map_err(|_| busy("too many logs are followed; try again later"))?;
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = orders.entry(order.clone()).or_default();
-        if *count >= self.settings.most_per_order {
-            return Err(busy("the order's logs are followed too many times; end another stream first"));
-        }
-        *count += 1;
-        Ok(Admission { streams: self.clone(), order: order.clone(), _place: place })
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let mut orders = self.streams.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = orders.get_mut(&self.order) {
-            *count -= 1;
-            if *count == 0 {
-                orders.remove(&self.order);
-            }
-        }
+    fn admit(&self, order: &OrderId) -> Result<Admission, AppError> {
+        self.admissions.admit(order).map_err(|why| {
+            let message = match why {
+                NotAdmitted::InAll => "too many logs are followed; try again later",
+                NotAdmitted::OfOrder => "the order's logs are followed too many times; end another stream first",
+            };
+            AppError::new(Reason::Overloaded, message)
+        })
     }
 }
 

@@ -32,14 +32,15 @@ pub struct RegionDetails {
 }
 
 impl App {
-    /// Every region that has workers, jobs or deletes that are held, sorted. Two statements, no message.
+    /// Every region that has workers, orders, jobs, ports or deletes that are held, sorted. Three statements, no message.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn region_overview(&self) -> Result<Vec<RegionDetails>, AppError> {
         let queues = self.store.queues().await?;
         let held = self.store.deletes_held(self.delete_after_seconds()).await?;
-        let known = self.bus.regions.known().into_iter();
+        let known = self.bus.regions.known().into_iter().chain(self.bus.ledger.regions());
+        let known = known.chain(self.store.regions_in_use().await?);
         let named = known.chain(queues.iter().map(|q| q.region.clone())).chain(held.iter().map(|(r, _)| r.clone()));
         let mut all: BTreeMap<RegionCode, RegionDetails> =
             named.map(|region| (region.clone(), self.region_details(region))).collect();

@@ -1,5 +1,5 @@
-//! Sees to it that every accepted job reaches the broker: what an instance could not publish, or published into a broker
-//! that lost it, is published again under the same message id.
+//! Sees to it that every accepted job reaches the broker, and every cancelled one its end: what an instance could not
+//! publish, or published into a broker that lost it, is published again under the same message id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,6 +43,7 @@ impl App {
     /// One round. `seen` holds, for each region, which making of its queues the lost jobs were published to.
     async fn relay_once(&self, seen: &mut BTreeMap<RegionCode, Timestamp>) -> Result<(), AppError> {
         self.publish_again(self.store.jobs_left(LEFT_AFTER_SECONDS, BATCH).await?).await?;
+        self.end_left_cancelled(self.store.jobs_cancelled(LEFT_AFTER_SECONDS, BATCH).await?).await;
         for region in self.bus.regions.known() {
             let Some(made_at) = self.bus.queues_made_at(&region) else { continue };
             if seen.get(&region) == Some(&made_at) {

@@ -61,8 +61,12 @@ impl App {
             orders.entry((due.region.clone(), due.order.clone())).or_default().push(due);
         }
         for ((region, order), due) in orders {
-            if let Err(error) = self.sweep_order(&region, &order, &due).await {
-                held_up(&region, &order, error)?;
+            match self.sweep_order(&region, &order, &due).await {
+                Ok(()) => {}
+                Err(error) if error.took_too_long() => {
+                    tracing::warn!(%region, %order, error = %Chain(&error), "an order's ports are left for the next round");
+                }
+                Err(error) => held_up(&region, &order, error)?,
             }
         }
         Ok(())

@@ -5,10 +5,10 @@ use std::time::Duration;
 use common::failure::Reason;
 use common::telemetry::Chain;
 use futures::stream::{self, Stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::App;
+use super::admission::{Admission, NotAdmitted};
 use super::change::Wait;
 use super::error::AppError;
 use crate::store::jobs::{Job, Queue};
@@ -46,13 +46,17 @@ impl App {
     /// or the record does not answer for long: whoever still wants to know asks again.
     ///
     /// # Errors
-    /// [`Reason::NotFound`]; [`Reason::Overloaded`] when too many watch.
+    /// [`Reason::NotFound`]; [`Reason::Overloaded`] when too many watch, in all or of the order.
     pub async fn watch_job(&self, order: &Order, id: &str) -> Result<impl Stream<Item = Job> + use<>, AppError> {
         let job = self.job(order, id).await?;
-        let place = self.watchers.clone().try_acquire_owned();
-        let place =
-            place.map_err(|_| AppError::new(Reason::Overloaded, "too many watch jobs at the moment; try again"))?;
-        let watch = Watch { app: self.clone(), job, _place: place };
+        let admission = self.watchers.admit(&order.id).map_err(|why| {
+            let message = match why {
+                NotAdmitted::InAll => "too many watch jobs at the moment; try again",
+                NotAdmitted::OfOrder => "the order's jobs are watched too many times; end another stream first",
+            };
+            AppError::new(Reason::Overloaded, message)
+        })?;
+        let watch = Watch { app: self.clone(), job, _admission: admission };
         Ok(stream::unfold((watch, true), |(mut watch, first)| async move {
             let job = if first { watch.job.clone() } else { watch.next().await? };
             Some((job, (watch, false)))
@@ -69,7 +73,7 @@ struct Watch {
     app: App,
     /// As it was last told.
     job: Job,
-    _place: OwnedSemaphorePermit,
+    _admission: Admission,
 }
 
 impl Watch {
@@ -98,7 +102,7 @@ impl Watch {
 
     /// The job as it stands when it has ended, or a moment later.
     async fn look(&self) -> Result<Job, AppError> {
-        let job = self.app.wait_for(self.job.clone(), Wait::For(LOOK_EVERY)).await?;
+        let job = self.app.wait_for(self.job.clone(), Wait::For(LOOK_EVERY)).await;
         if job.outcome.is_some() {
             return Ok(job);
         }

@@ -109,6 +109,13 @@ impl Ledger {
         self.inner.ports.read().regions.get(region).map_or(0, |known| known.held().count())
     }
 
+    /// Every region of which a port is held. Costs no message.
+    pub fn regions(&self) -> Vec<RegionCode> {
+        let map = self.inner.ports.read();
+        let used = map.regions.iter().filter(|(_, known)| known.held().next().is_some());
+        used.map(|(region, _)| region.clone()).collect()
+    }
+
     /// What an order holds, lowest port first. Costs no message.
     pub fn held_by(&self, region: &RegionCode, order: &OrderId) -> Vec<(HostPort, PortState)> {
         let map = self.inner.ports.read();

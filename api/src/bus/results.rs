@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{AckKind, Message};
 use common::job::{JobResult, Progress};
 use common::name::{JobId, RegionCode};
@@ -214,9 +214,9 @@ pub(super) async fn wait(
 }
 
 /// A job that was taken out of its queue.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Withdrawn {
-    /// Where whoever waits for it is told.
+    /// Where whoever waits for it is told, if that is known.
     reply: Option<String>,
 }
 
@@ -258,19 +258,34 @@ pub(super) async fn withdraw(
     job: JobId,
     sequence: u64,
 ) -> Result<Option<Withdrawn>, BusError> {
-    let name = stream::jobs_name(region);
-    let refused = |error: Source| BusError::refused("a job's withdrawal", error);
-    let stream = link.context.get_stream_no_info(&name).await.map_err(|error| refused(error.into()))?;
+    let stream = queue(link, region).await?;
+    let Some(message) = message(&stream, job, sequence).await? else { return Ok(None) };
+    let reply = message.headers.get(subject::HEADER_REPLY).map(|reply| reply.as_str().to_owned());
+    let deleted = stream.delete_message(sequence).await.map_err(|error| not_looked_up(error.into()))?;
+    Ok(deleted.then_some(Withdrawn { reply }))
+}
+
+/// Whether a job's message is in its stream. One that is not was taken out, or its result is there.
+pub(super) async fn is_queued(link: &Link, region: &RegionCode, job: JobId, sequence: u64) -> Result<bool, BusError> {
+    Ok(message(&queue(link, region).await?, job, sequence).await?.is_some())
+}
+
+fn not_looked_up(error: Source) -> BusError {
+    BusError::refused("a look into a queue", error)
+}
+
+async fn queue(link: &Link, region: &RegionCode) -> Result<Stream<()>, BusError> {
+    let stream = link.context.get_stream_no_info(stream::jobs_name(region)).await;
+    stream.map_err(|error| not_looked_up(error.into()))
+}
+
+/// A job's message, where it is at this place of its stream.
+async fn message(stream: &Stream<()>, job: JobId, sequence: u64) -> Result<Option<StreamMessage>, BusError> {
     let message = match stream.get_raw_message(sequence).await {
         Ok(message) => message,
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-        Err(error) => return Err(refused(error.into())),
+        Err(error) => return Err(not_looked_up(error.into())),
     };
     let id = message.headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
-    if id != Some(job.to_string().as_str()) {
-        return Ok(None);
-    }
-    let reply = message.headers.get(subject::HEADER_REPLY).map(|reply| reply.as_str().to_owned());
-    let deleted = stream.delete_message(sequence).await.map_err(|error| refused(error.into()))?;
-    Ok(deleted.then_some(Withdrawn { reply }))
+    Ok((id == Some(job.to_string().as_str())).then_some(message))
 }

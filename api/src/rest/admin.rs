@@ -62,6 +62,8 @@ impl Statuses for AdminChangeFailures {
 struct AdminOrder {
     #[oai(flatten)]
     order: OrderBody,
+    /// Where it stands in its life: `ServicePending`, `ServiceRunning`, `ServiceStop`, `ServiceDone`, `ServiceAbort`.
+    service_status: String,
     /// When its end is near.
     warn_at: i64,
     /// When it stops.
@@ -74,7 +76,8 @@ impl AdminOrder {
     fn new(app: &App, order: &Order) -> Self {
         let dates = app.dates(order).map(|dates| [dates.warn_at, dates.end_at, dates.delete_at]);
         let [warn_at, end_at, delete_at] = dates.map_or([0; 3], |dates| dates.map(Timestamp::as_second));
-        Self { order: OrderBody::from(order), warn_at, end_at, delete_at }
+        let service_status = order.service_status().as_str().to_owned();
+        Self { order: OrderBody::from(order), service_status, warn_at, end_at, delete_at }
     }
 }
 

@@ -2,6 +2,7 @@
 //! `Prefer`, the answers and the failures.
 
 use common::job::Until;
+use common::telemetry::Chain;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
 
@@ -37,7 +38,10 @@ impl Statuses for ChangeFailures {
         (429, "With `until=available`: a registry limits how often images are pulled"),
         (500, "`server error`"),
         (502, "With `until=available`: the registry of an image does not answer"),
-        (503, "The region or the service is not there at the moment; try again"),
+        (
+            503,
+            "The region or the service is not there at the moment, or too many changes of the order have not ended; try again",
+        ),
     ];
 }
 
@@ -120,11 +124,11 @@ pub(super) enum DeployResponse {
 
 impl DeployResponse {
     /// The answer to a change that makes a revision.
-    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Result<Self, AppError> {
-        Ok(match answer {
+    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Self {
+        match answer {
             ChangeAnswer::Done(job, pod) => Self::Deployed(Json(Deployed::new(job, pod))),
-            ChangeAnswer::Accepted(job) => Self::Accepted(Json(accepted(app, job).await?), location(job)),
-        })
+            ChangeAnswer::Accepted(job) => Self::Accepted(Json(accepted(app, job).await), location(job)),
+        }
     }
 }
 
@@ -161,17 +165,24 @@ impl From<JobBody> for Json<StepBody> {
 
 impl StepResponse {
     /// The answer to a change that makes no revision.
-    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Result<Self, AppError> {
-        Ok(match answer {
+    pub(super) async fn of(app: &App, answer: &ChangeAnswer) -> Self {
+        match answer {
             ChangeAnswer::Done(job, _) => Self::Done(JobBody::from(job).into()),
-            ChangeAnswer::Accepted(job) => Self::Accepted(accepted(app, job).await?.into(), location(job)),
-        })
+            ChangeAnswer::Accepted(job) => Self::Accepted(accepted(app, job).await.into(), location(job)),
+        }
     }
 }
 
-/// A job that is accepted; in a region without workers it says how it stands in the queue there.
-async fn accepted(app: &App, job: &Job) -> Result<JobBody, AppError> {
-    if app.is_live(&job.region) { Ok(JobBody::from(job)) } else { JobBody::with_queue(app, job).await }
+/// A job that is accepted; in a region without workers it says how it stands in the queue there, if that can be told: nothing
+/// that fails now makes it less accepted.
+async fn accepted(app: &App, job: &Job) -> JobBody {
+    if app.is_live(&job.region) {
+        return JobBody::from(job);
+    }
+    JobBody::with_queue(app, job).await.unwrap_or_else(|error| {
+        tracing::warn!(job = %job.id, error = %Chain(&error), "an accepted job is shown without its queue");
+        JobBody::from(job)
+    })
 }
 
 fn location(job: &Job) -> String {

@@ -45,7 +45,7 @@ pub(super) async fn deploy(app: &App, given: Given<'_>) -> Answer<DeployResponse
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
     let answer = app.deploy(change.order, change.earlier, request).await?;
-    Ok(DeployResponse::of(app, &answer).await?)
+    Ok(DeployResponse::of(app, &answer).await)
 }
 
 #[OpenApi(tag = "Tag::Order")]

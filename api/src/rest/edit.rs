@@ -93,7 +93,7 @@ async fn edit<T>(app: &App, part: Part, given: Given<'_, T>) -> Answer<DeployRes
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
     let answer = app.edit(change.order, change.earlier, part, request).await?;
-    Ok(DeployResponse::of(app, &answer).await?)
+    Ok(DeployResponse::of(app, &answer).await)
 }
 
 #[OpenApi(tag = "Tag::Order")]

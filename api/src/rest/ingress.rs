@@ -81,7 +81,7 @@ async fn expose<T>(app: &App, ask: Ask, given: Given<T>) -> Answer<StepResponse,
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, None)?;
     let answer = app.expose(change.order, change.earlier, ask, request).await?;
-    Ok(StepResponse::of(app, &answer).await?)
+    Ok(StepResponse::of(app, &answer).await)
 }
 
 #[OpenApi(tag = "Tag::Order")]

@@ -60,8 +60,11 @@ impl Statuses for CancelFailures {
         (400, "A body or key that is not well formed"),
         (401, "The secret is missing or not valid"),
         (404, "The order has no such job"),
-        (409, "The job has begun or ended, or is not the order's newest (`JOB_BEGUN`)"),
         (408, "The body did not come in time"),
+        (
+            409,
+            "The job has begun or ended, or is not the order's newest (`JOB_BEGUN`); the order has ended (`ORDER_ENDED`)",
+        ),
         (413, "The body is too large"),
         (415, "The body is not JSON"),
         (422, "The key was used for another request"),

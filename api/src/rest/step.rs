@@ -30,7 +30,7 @@ async fn take(app: &App, step: Step, given: Given<'_>) -> Answer<StepResponse, C
     let body = given.body.json()?;
     let request = change.request(app, &body, &given.prefer, given.until)?;
     let answer = app.step(change.order, change.earlier, step, request).await?;
-    Ok(StepResponse::of(app, &answer).await?)
+    Ok(StepResponse::of(app, &answer).await)
 }
 
 #[OpenApi(tag = "Tag::Order")]

@@ -30,6 +30,10 @@ pub struct Acceptance<'a> {
 /// How old a deploy's id may be when it is accepted: its ports, reserved since, are free for others after a minute.
 pub const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
 
+/// The most jobs of an order that have not ended, from which on its customer's next one is refused: a region that is silent has
+/// no more of it waiting. Those that come at the very same moment may be a few more.
+pub const MAX_UNFINISHED: u32 = 32;
+
 /// What came of accepting a change.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for each request, and nearly always the large one")]
@@ -38,8 +42,8 @@ pub enum Accepted {
     Yes(Job),
     /// Another request with the same key was accepted first.
     KeyTaken,
-    /// The order has ended, or is not as the change needs it, or belongs to another region, or the job's id was made too long
-    /// ago, or a domain is another order's.
+    /// The order has ended, or is not as the change needs it, or belongs to another region, or has too many jobs that have not
+    /// ended, or the job's id was made too long ago, or a domain is another order's.
     No,
 }
 
@@ -54,6 +58,11 @@ enum Looks {
 
 /// Of an order: whether its customer may change it.
 const TAKES_CHANGES: &str = "aborted_at is null and deleted_at is null and (ends_at is null or ends_at > now())";
+
+/// Of the order `$1`: whether it has so many jobs that have not ended that its customer's next one is refused.
+pub(super) fn is_full() -> String {
+    format!("exists (select from jobs u where u.order_id = $1 and u.finished_at is null offset {MAX_UNFINISHED} - 1)")
+}
 
 impl Store {
     /// Accepts a deploy: the order's next sequence and revision, the revision, the job and the idempotency key, in one
@@ -73,8 +82,9 @@ impl Store {
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, last_revision = last_revision + 1, \
                      region = coalesce(region, $2), updated_at = now(), target_sequence = last_sequence + 1, \
-                     target = coalesce(target, '{{}}') || jsonb_build_object('revision', last_revision + 1) || $9::jsonb \
-                 where id = $1 and {TAKES_CHANGES} and (region is null or region = $2) \
+                     target = case when $10::integer is null then coalesce(target, '{{}}') - 'stopped_by' else target end \
+                         || jsonb_build_object('revision', last_revision + 1) || $9::jsonb \
+                 where id = $1 and {TAKES_CHANGES} and not {} and (region is null or region = $2) \
                      and clock_timestamp() < $8 and ($10::integer is null or (target ->> 'revision')::integer = $10) \
                  returning last_sequence, last_revision, target \
              ), revised as ( \
@@ -84,6 +94,7 @@ impl Store {
                  (id, order_id, region, sequence, verb, revision, until, target, idempotency_key, request_digest) \
              select $3, $1, $2, last_sequence, 'deploy', last_revision, $7, target, $4, $5 from accepted \
              returning {}",
+            is_full(),
             jobs::COLUMNS
         );
         let made_at = acceptance.job.made_at();
@@ -110,9 +121,9 @@ impl Store {
             "with accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
                      target_sequence = last_sequence + 1, \
-                     target = target || $8::jsonb || case when $10::boolean and target ->> 'run' = 'stopped' \
+                     target = (target - 'stopped_by') || $8::jsonb || case when $10::boolean and target ->> 'run' = 'stopped' \
                          then jsonb_build_object('pod_job', $3::uuid) else '{{}}' end \
-                 where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
+                 where id = $1 and {TAKES_CHANGES} and not {} and region = $2 and target is not null \
                      and (not $9::boolean or target ->> 'run' = 'running') \
                  returning last_sequence, target \
              ) \
@@ -121,6 +132,7 @@ impl Store {
              select $3, $1, $2, last_sequence, $6, (target ->> 'revision')::integer, $7, target, $4, $5 from accepted \
              returning {}, \
                  (select r.pod from revisions r where r.order_id = j.order_id and r.revision = j.revision) as pod",
+            is_full(),
             jobs::COLUMNS
         );
         let Step { patch, needs_run, revives } = step;
@@ -181,7 +193,7 @@ impl Store {
              ), accepted as ( \
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
                      target_sequence = last_sequence + 1, target = target || $6::jsonb \
-                 where id = $1 and {TAKES_CHANGES} and region = $2 and target is not null \
+                 where id = $1 and {TAKES_CHANGES} and not {} and region = $2 and target is not null \
                      and target -> 'exposure' is not distinct from $7::jsonb \
                      and (select count(*) from claimed) = cardinality($8::text[]) \
                  returning last_sequence, target \
@@ -189,6 +201,7 @@ impl Store {
              insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \
              select $3, $1, $2, last_sequence, 'expose', (target ->> 'revision')::integer, target, $4, $5 from accepted \
              returning {}",
+            is_full(),
             jobs::COLUMNS
         );
         let patch = Patch { exposure: Some(exposure.clone()), ..Patch::default() };
@@ -203,9 +216,12 @@ impl Store {
     /// When PostgreSQL does not do it.
     pub async fn accept_cancel(&self, acceptance: &Acceptance<'_>, cancelled: JobId) -> Result<Accepted, StoreError> {
         let sql = format!(
-            "with cancelled as materialized ( \
-                 select sequence from jobs where id = $6 and order_id = $1 and finished_at is null and state = 'queued' \
-                     and verb not in ('delete', 'cancel') for update \
+            "with cancelled as ( \
+                 update jobs j set cancelled_at = now() from orders o \
+                 where j.id = $6 and j.order_id = $1 and j.finished_at is null and j.state = 'queued' \
+                     and j.verb not in ('delete', 'cancel') and o.id = $1 and {TAKES_CHANGES} \
+                     and o.region = $2 and o.last_sequence = j.sequence \
+                 returning j.sequence \
              ), before as ( \
                  select p.sequence, p.target from jobs p, cancelled c \
                  where p.order_id = $1 and p.finished_at is null and p.sequence < c.sequence \
@@ -215,8 +231,7 @@ impl Store {
                      target_sequence = o.last_sequence + 1, \
                      target = case when exists (select from before b where b.sequence > coalesce(o.deployed_sequence, 0)) \
                          then (select target from before) else o.deployed end \
-                 from cancelled c \
-                 where o.id = $1 and o.region = $2 and o.aborted_at is null and o.deleted_at is null and o.last_sequence = c.sequence \
+                 from cancelled where o.id = $1 \
                  returning o.last_sequence, o.target \
              ) \
              insert into jobs as j (id, order_id, region, sequence, verb, revision, target, idempotency_key, request_digest) \

@@ -9,7 +9,8 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::history::{Event, SYSTEM};
-use super::jobs::{self, COLUMNS, message};
+use super::jobs::{self, COLUMNS};
+use super::publishing::message;
 use super::{Store, StoreError, parsed};
 
 /// The most steps of one kind that one statement takes.
@@ -17,8 +18,9 @@ pub const BATCH: usize = 100;
 
 /// Of an order: neither aborted nor deleted.
 const ALIVE: &str = "o.aborted_at is null and o.deleted_at is null";
-/// Of an order: no step of its life was tried a moment ago.
-const RESTED: &str = "(o.step_after is null or o.step_after <= now())";
+/// Of an order: no step of its life was tried a moment ago. No pause is longer than an hour: one that ends later was begun while
+/// the clock was ahead.
+const RESTED: &str = "(o.step_after is null or o.step_after <= now() or o.step_after > now() + interval '1 hour')";
 /// When a step that came to nothing is tried again: after 30 s, and ever later, up to an hour.
 const STEP_AFTER: &str = "now() + least(interval '1 hour', interval '30 s' * power(2, least(o.step_tries, 10)))";
 /// How far back deletes are counted, so that they are not too many at once.
@@ -55,10 +57,7 @@ impl Due {
     fn condition(self) -> String {
         match self {
             Self::Stop => format!("{ALIVE} and o.target ->> 'run' = 'running' and o.ends_at <= now() and {RESTED}"),
-            Self::Start => format!(
-                "{ALIVE} and o.target ->> 'run' = 'stopped' and o.target_sequence = o.end_sequence \
-                 and o.ends_at > now() and {RESTED}"
-            ),
+            Self::Start => format!("{ALIVE} and o.target ->> 'stopped_by' = 'end' and o.ends_at > now() and {RESTED}"),
             Self::DeleteAgain => {
                 format!("(o.aborted_at is not null or o.deleted_at is not null) and o.target is not null and {RESTED}")
             }
@@ -95,8 +94,10 @@ impl Step {
     /// What it makes of the order, besides the order's next job.
     fn set(self) -> &'static str {
         match self {
-            Self::Stop => "target = o.target || '{\"run\": \"stopped\"}', end_sequence = o.last_sequence + 1",
-            Self::Start => "target = o.target || jsonb_build_object('run', 'running', 'pod_job', n.job)",
+            Self::Stop => "target = o.target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}'",
+            Self::Start => {
+                "target = (o.target - 'stopped_by') || jsonb_build_object('run', 'running', 'pod_job', n.job)"
+            }
             Self::Delete => {
                 "target = null, \
                  deleted_at = case when o.aborted_at is null then coalesce(o.deleted_at, now()) end"

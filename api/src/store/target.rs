@@ -1,4 +1,5 @@
-//! What an order is to be in its region, as the columns `target` and `deployed` hold it.
+//! What an order is to be in its region, as the columns `target` and `deployed` hold it. Beside what is here they say
+//! `stopped_by: end` while nobody but the order's end has stopped it.
 
 use common::ingress::Exposure;
 use common::job::{Run, Target, Until};

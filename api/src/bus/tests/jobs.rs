@@ -12,7 +12,7 @@ use common::read::{AnswerKind, Query, READ_VERSION, Read, StatusQuery};
 use common::subject::{HEADER_ANSWER, HEADER_NOT_AFTER, HEADER_PART, HEADER_PARTS, HEADER_REPLY};
 use futures::StreamExt as _;
 
-use super::super::{BusError, Ended, ReadError};
+use super::super::{BusError, Ended, ReadError, Withdrawn};
 use super::*;
 
 pub(super) async fn worker_of(worker: &jetstream::Context, stream: String) -> pull::Stream {
@@ -57,6 +57,21 @@ async fn a_job_published_twice_is_there_once_with_its_headers() {
     assert_eq!(other.ended(LIMIT).await, Some(result));
     assert_eq!(started.recv().await, Some(began));
     assert_eq!(bus.expect_progress(job.id).ended(Duration::from_millis(50)).await, None);
+}
+
+#[tokio::test]
+async fn a_job_is_in_its_queue_until_it_is_taken_out_and_then_ends_once() {
+    let (_server, bus) = start().await;
+    let job = job();
+    let place = bus.publish_job(&job, false).await.unwrap();
+    assert!(bus.is_queued(&region(), job.id, place).await.unwrap());
+    assert!(!bus.is_queued(&region(), JobId::new(), place).await.unwrap(), "another job's place");
+    let withdrawn = bus.withdraw_job(&region(), job.id, place).await.unwrap().unwrap();
+    assert!(!bus.is_queued(&region(), job.id, place).await.unwrap());
+    assert!(bus.withdraw_job(&region(), job.id, place).await.unwrap().is_none());
+    let result = succeeded(job.id);
+    assert!(bus.publish_result(&region(), &result, &withdrawn).await.unwrap());
+    assert!(!bus.publish_result(&region(), &result, &Withdrawn::default()).await.unwrap());
 }
 
 #[tokio::test]

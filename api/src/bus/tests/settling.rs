@@ -41,6 +41,7 @@ async fn a_port_goes_from_reserved_to_bound_to_cooling_to_free() {
     let pending = Desired { pending: vec![(job, tcps([1, 2]))], ..Desired::default() };
     settle(ledger, &pending).await;
     assert_eq!(words(ledger), ["1 reserved", "2 reserved"]);
+    assert_eq!(ledger.regions(), [region()]);
 
     let deployed = Desired { bound: Some((sequence(1), tcps([1, 2]))), ended: Some(failed(job)), ..Desired::default() };
     settle(ledger, &deployed).await;

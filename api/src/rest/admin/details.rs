@@ -14,7 +14,7 @@ use crate::store::history::Entry;
 pub(super) struct Details {
     /// The order.
     order: AdminOrder,
-    /// Where it stands in its life: `ServicePending`, `ServiceRunning`, `ServiceStop`, `ServiceDone`, `ServiceAbort`.
+    /// As the order has it.
     service_status: String,
     /// The operator who made it.
     made_by: String,
@@ -56,10 +56,10 @@ struct HeldPort {
 struct HistoryEntry {
     /// When (RFC 3339).
     at: String,
-    /// The operator's name, or `system`.
+    /// The operator's name, or `system`, or `customer`.
     by: String,
-    /// What: `created`, `extended`, `secret_replaced`, `aborted`, `delete_approved`, `warned`, `stopped`, `started` or
-    /// `deleted`.
+    /// What: `created`, `extended`, `secret_replaced`, `aborted`, `delete_approved`, `warned`, `stopped`, `started`, `deleted`,
+    /// `described` or `labelled`.
     event: String,
     /// By how many hours it was extended.
     hours: Option<u32>,

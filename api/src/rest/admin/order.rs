@@ -17,6 +17,7 @@ use super::details::Details;
 use super::{AdminChangeFailures, AdminFailures, AdminOrder, Given, operator};
 use crate::app::App;
 use crate::app::order::MadeOrder;
+use crate::store::jobs::JobState;
 
 /// The calls.
 pub(in super::super) struct AdminOrderApi;
@@ -80,7 +81,7 @@ enum AbortResponse {
     /// What ran is deleted; an order that was never deployed has no job to show: `{}`.
     #[oai(status = 200)]
     Done(Json<AbortBody>),
-    /// The job is accepted and will run.
+    /// The job is accepted and will run; one that has come to nothing is followed by another.
     #[oai(status = 202)]
     Accepted(Json<AbortBody>),
 }
@@ -91,6 +92,11 @@ enum AbortResponse {
 struct AbortBody {
     /// The job.
     job: Option<JobBody>,
+}
+
+/// Whether nothing of an order is left, by the state of the job that deletes it.
+fn is_done(delete: Option<JobState>) -> bool {
+    delete.is_none_or(|state| state == JobState::Succeeded)
 }
 
 #[OpenApi(tag = "Tag::Admin")]
@@ -171,8 +177,27 @@ impl AdminOrderApi {
     ) -> Answer<AbortResponse, AdminChangeFailures> {
         let given = Given::read(&app, &token, &key, &body)?;
         let job = app.abort_order(&id.0, given.request(), prefer.wait(app.change_deadline())).await?;
-        let done = job.as_ref().is_none_or(|job| job.outcome.is_some());
+        let done = is_done(job.as_ref().map(|job| job.state));
         let body = Json(AbortBody { job: job.as_ref().map(JobBody::from) });
         Ok(if done { AbortResponse::Done(body) } else { AbortResponse::Accepted(body) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_is_done_only_when_its_delete_has_succeeded() {
+        for (delete, done) in [
+            (None, true),
+            (Some(JobState::Succeeded), true),
+            (Some(JobState::Queued), false),
+            (Some(JobState::Running), false),
+            (Some(JobState::Failed), false),
+            (Some(JobState::Superseded), false),
+        ] {
+            assert_eq!(is_done(delete), done, "{delete:?}");
+        }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use common::ingress::Exposure;
 use common::job::{Until, Verb};
 use common::name::JobId;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::super::acceptance::{Acceptance, Accepted};
+use super::super::acceptance::{Acceptance, Accepted, MAX_UNFINISHED};
 use super::super::history::Changed;
 use super::super::jobs::JobState;
-use super::cluster::{shared_database, shared_store};
+use super::super::life::Due;
+use super::cluster::{database, shared_database, shared_store};
 use super::{
     abort, at, deploy, digest, elsewhere, fresh_order, make, now, pod, purchase, region, succeed, try_abort,
-    try_deploy, word,
+    try_deploy, try_step, word,
 };
 
 #[tokio::test]
@@ -160,4 +162,45 @@ async fn an_order_is_either_deployed_or_aborted_without_a_job() {
         assert_eq!(store.jobs(&order, None, 10).await.unwrap().items.is_empty(), aborted);
         assert!(matches!(store.abort_unplaced(&order, &word).await.unwrap(), Changed::No));
     }
+}
+
+#[tokio::test]
+async fn an_order_has_so_many_jobs_that_have_not_ended_and_no_more_but_it_can_be_ended() {
+    let database = database().await;
+    let store = &database.store;
+    let order = fresh_order(store).await;
+    succeed(store, &deploy(store, &order).await).await;
+    let mut jobs = Vec::new();
+    for _ in 0..MAX_UNFINISHED {
+        jobs.push(deploy(store, &order).await);
+    }
+    let before = now(store, &order).await;
+    let place = region();
+    let acceptance = || Acceptance { order: &order, region: &place, job: JobId::new(), idempotency: None };
+    for refused in [
+        try_deploy(store, &order, &region(), &pod(&[]), None).await,
+        store.accept_deploy(&acceptance(), &pod(&[]), Until::Created, before.last_revision).await.unwrap(),
+        try_step(store, &order, Verb::Stop).await.0,
+        store.accept_expose(&acceptance(), &Exposure::Never, &Exposure::Unbound, &[]).await.unwrap(),
+    ] {
+        assert!(matches!(refused, Accepted::No));
+    }
+    assert!(store.is_full(&order).await.unwrap());
+    assert_eq!(now(store, &order).await, before, "nothing changed");
+    assert!(!store.is_full(&fresh_order(store).await).await.unwrap(), "another order's room is its own");
+
+    // What takes back or ends what the order has needs no room.
+    let newest = jobs.last().unwrap().id;
+    assert!(matches!(store.accept_cancel(&acceptance(), newest).await.unwrap(), Accepted::Yes(_)));
+    database.run("update orders set ends_at = now() where activated_at is not null").await;
+    assert_eq!(store.take_steps(Due::Stop, 3600.0).await.unwrap().len(), 1);
+    database.run("update orders set ends_at = now() + interval '1 h' where activated_at is not null").await;
+    for job in &jobs[..4] {
+        succeed(store, job).await;
+    }
+    assert!(
+        matches!(try_deploy(store, &order, &region(), &pod(&[]), None).await, Accepted::Yes(_)),
+        "there is room again"
+    );
+    assert!(matches!(try_abort(store, &order, &region()).await, Accepted::Yes(_)));
 }

@@ -14,6 +14,7 @@ use super::super::acceptance::Accepted;
 use super::super::{PostgresSettings, Store, StoreError};
 use super::cluster::{self, Cluster, Database, database, settings, shared_database};
 use super::{Acceptance, JobId, LIMIT, OrderId, deploy, fresh_order, now, order, pod, region};
+use crate::app::error::AppError;
 
 /// Holds an order's row until it is dropped.
 async fn lock<'a>(client: &'a mut Client, order: &OrderId) -> Transaction<'a> {
@@ -63,7 +64,8 @@ async fn a_statement_that_takes_too_long_is_ended_and_changes_nothing() {
     let mut beside = database.beside().await;
     let held = lock(&mut beside, &order).await;
     let ended = accept(&store, &order).await;
-    assert!(matches!(ended, Err(StoreError::Timeout(_))), "{ended:?}");
+    let Err(error @ StoreError::Timeout(_)) = ended else { panic!("{ended:?}") };
+    assert!(AppError::from(error).took_too_long(), "a sweep goes on to the next order");
     held.rollback().await.unwrap();
     assert_eq!(now(&store, &order).await.last_revision, None);
     assert_eq!(deploy(&store, &order).await.sequence.get(), 1);

@@ -69,6 +69,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.orders_with_ports());
     assert_costs!(database, 1, store.jobs_left(0.0, 10));
     assert_costs!(database, 1, store.jobs_lost(&here, at(60), 10));
+    assert_costs!(database, 1, store.jobs_cancelled(0.0, 10));
     assert_costs!(database, 1, store.forget_old_keys());
     let notice = JobStarted { id: job.id, attempts: 1, started_at: at(0) };
     assert_costs!(database, 1, store.job_started(&notice));
@@ -93,6 +94,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.accept_deletes(&here, 60.0));
     assert_costs!(database, 1, store.deletes_held(60.0));
     assert_costs!(database, 1, store.queues());
+    assert_costs!(database, 1, store.regions_in_use());
 }
 
 #[tokio::test]
@@ -233,6 +235,7 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_eq!(store.jobs_lost(&here, at(60), 100).await.unwrap().len(), 40);
     assert_frugal!(database, store.jobs_left(60.0, 100));
     assert_frugal!(database, store.jobs_lost(&here, at(60), 100));
+    assert_frugal!(database, store.jobs_cancelled(60.0, 100));
     assert_frugal!(database, store.forget_old_keys());
 }
 
@@ -243,10 +246,10 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     // Of the orders, three days' worth have stopped at their end, twenty are to stop and twenty to be deleted.
     let lives = "update orders set target = deployed, target_sequence = 1; \
          update orders o set ends_at = now() - interval '1 s' * n, activated_at = now() - interval '9 days', \
-             target = case when n < 20 then target else target || '{\"run\": \"stopped\"}' end, end_sequence = 1 \
+             target = case when n < 20 then target else target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}' end \
          from generate_series(1, 3000) n where o.id = 'order-' || n; \
          update orders set ends_at = now() - interval '2 days' where id like 'order-29_0'; \
-         update orders set end_sequence = 1, target = target || '{\"run\": \"stopped\"}' where id like 'order-999_'; \
+         update orders set target = target || '{\"run\": \"stopped\", \"stopped_by\": \"end\"}' where id like 'order-999_'; \
          update orders set deleted_at = now() where id like 'order-49__'; \
          update orders set target = null where id like 'order-49__' and id not like 'order-4990'; \
          analyze";
@@ -278,5 +281,46 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     // It counts the orders of the region, and is asked only when one of them is to be deleted.
     assert_eq!(store.accept_deletes(&here, day).await.unwrap().len(), 10);
     assert_frugal!(database, store.queues());
+    assert_frugal!(database, store.regions_in_use());
     assert_frugal!(database, store.forget_old_operator_keys());
+}
+
+#[tokio::test]
+async fn a_list_of_a_rare_region_or_status_reads_no_others_orders() {
+    let database = database().await;
+    crowd(&database).await;
+    // Everybody runs, but for five of each other kind, which are the oldest; others are over and stopped too.
+    let kinds = "update orders set aborted_at = now() where id like 'order-990_' and id < 'order-9905'; \
+         update orders set deleted_at = now() where id like 'order-991_' and id < 'order-9915'; \
+         update orders set ends_at = null where id like 'order-992_' and id < 'order-9925'; \
+         update orders set deployed = deployed || '{\"run\": \"stopped\"}' where id like 'order-993_' and id < 'order-9935'; \
+         update orders set region = 'rare' where id like 'order-994_' and id < 'order-9945'; \
+         update orders set deployed = deployed || '{\"run\": \"stopped\"}', ends_at = now() - interval '1 h' \
+         where id like 'order-3___'; \
+         analyze";
+    database.run(kinds).await;
+    let store = explained(&database).await;
+    let of = |status| Filter { status: Some(status), ..Filter::default() };
+    let rare = || Filter { region: Some("rare".parse().unwrap()), ..Filter::default() };
+    for (status, count) in [
+        (ServiceStatus::Abort, 5),
+        (ServiceStatus::Pending, 5),
+        (ServiceStatus::Stop, 5),
+        (ServiceStatus::Running, 100),
+        (ServiceStatus::Done, 100),
+    ] {
+        assert_eq!(store.orders(&of(status), 100).await.unwrap().items.len(), count, "{status:?}");
+        assert_frugal!(database, store.orders(&of(status), 100));
+        assert_frugal!(database, store.orders(&Filter { status: Some(status), ..rare() }, 100));
+    }
+    assert_eq!(store.orders(&rare(), 100).await.unwrap().items.len(), 5);
+    assert_frugal!(database, store.orders(&rare(), 100));
+
+    // Nobody is over who was not deleted, and nobody runs any more.
+    database.run("update orders set ends_at = now() + interval '1 h' where ends_at < now(); analyze").await;
+    assert_eq!(store.orders(&of(ServiceStatus::Done), 100).await.unwrap().items.len(), 5);
+    assert_frugal!(database, store.orders(&of(ServiceStatus::Done), 100));
+    database.run("update orders set deployed = deployed || '{\"run\": \"stopped\"}'; analyze").await;
+    assert_eq!(store.orders(&of(ServiceStatus::Running), 100).await.unwrap().items.len(), 0);
+    assert_frugal!(database, store.orders(&of(ServiceStatus::Running), 100));
 }

@@ -1,5 +1,7 @@
 //! The steps of orders' lives: each once, when it is due, however many take them, and not too many deletes at once.
 
+mod extending;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -180,51 +182,14 @@ async fn a_stop_that_came_to_nothing_is_tried_again_ever_later() {
 }
 
 #[tokio::test]
-async fn an_extension_starts_again_what_its_end_has_stopped() {
+async fn a_pause_that_was_begun_while_the_clock_was_ahead_holds_no_step_up() {
     let lives = Lives::new().await;
-    let store = &lives.0.store;
-    let [by_end, by_customer, both, still_stopping] =
-        [lives.running().await, lives.running().await, lives.running().await, lives.running().await];
-    let stop = step(store, &by_customer, Verb::Stop).await;
-    succeed(store, &stop).await;
-    for order in [&by_end, &by_customer, &both, &still_stopping] {
-        lives.move_end(order, 0).await;
+    let order = lives.running().await;
+    lives.move_end(&order, 0).await;
+    for (pause, taken) in [("59 minutes", 0), ("61 minutes", 1)] {
+        lives.0.run(&format!("update orders set step_after = now() + interval '{pause}'")).await;
+        assert_eq!(lives.take(Due::Stop).await.len(), taken, "{pause}");
     }
-    let taken = lives.take(Due::Stop).await;
-    assert_eq!(taken.len(), 3);
-    for stop in taken.iter().filter(|stop| stop.order != still_stopping) {
-        lives.ends(stop, Outcome::Succeeded).await;
-    }
-    assert!(lives.take(Due::Start).await.is_empty(), "not before it is extended");
-    for order in [&by_end, &by_customer, &both, &still_stopping] {
-        store.extend_order(order, 1, MOST, &word()).await.unwrap();
-    }
-    // Its customer was faster.
-    let own = try_step(store, &both, Verb::Stop).await;
-    assert!(matches!(own, (super::Accepted::Yes(_), _)));
-
-    let taken = lives.take(Due::Start).await;
-    let started: BTreeSet<OrderId> = orders(&taken).into_iter().collect();
-    assert_eq!(started, [by_end.clone(), still_stopping].into());
-    let start = taken.iter().find(|start| start.order == by_end).unwrap();
-    let job = lives.job(start).await;
-    let target = job.target.clone().unwrap();
-    assert_eq!((job.verb, target.run.is_running(), target.pod_job), (Verb::Start, true, job.id));
-    assert!(matches!(start.message.as_ref().unwrap().change, Change::Start(_)));
-    assert!(lives.take(Due::Start).await.is_empty(), "it is under way");
-
-    // A start that came to nothing is tried again; one that succeeded leaves what follows to the customer.
-    lives.ends(start, failed()).await;
-    assert!(lives.take(Due::Start).await.is_empty(), "not at once");
-    lives.rest().await;
-    let taken = lives.take(Due::Start).await;
-    assert_eq!(orders(&taken), std::slice::from_ref(&by_end));
-    lives.ends(&taken[0], Outcome::Succeeded).await;
-    assert_eq!(lives.now(&by_end).await.service_status(), ServiceStatus::Running);
-    let stop = step(store, &by_end, Verb::Stop).await;
-    succeed(store, &stop).await;
-    lives.rest().await;
-    assert!(lives.take(Due::Start).await.is_empty());
 }
 
 #[tokio::test]

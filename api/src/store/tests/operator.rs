@@ -9,8 +9,10 @@ use jiff::SignedDuration;
 use super::super::Store;
 use super::super::history::{CUSTOMER, Changed, Detail, Event, Word};
 use super::super::orders::{Created, NewOrder, Order};
-use super::cluster::{shared_database, shared_store};
-use super::{abort, deploy, digest, fresh_order, id, now, purchase, succeed, word};
+use super::cluster::{database, shared_database, shared_store};
+use super::{
+    Accepted, abort, deploy, digest, elsewhere, fresh_order, id, now, pod, purchase, region, succeed, try_deploy, word,
+};
 
 /// More hours than any order has.
 const MOST: u32 = 1000;
@@ -203,4 +205,18 @@ async fn the_history_says_who_did_what_newest_first() {
     let why = Detail { reason: Some("it was a mistake".to_owned()), ..Detail::default() };
     store.abort_unplaced(&unplaced, &said("berta", why.clone())).await.unwrap();
     assert_eq!(store.history(&unplaced, 1).await.unwrap()[0].detail, why);
+}
+
+#[tokio::test]
+async fn regions_are_in_use_while_orders_are_there() {
+    let store = database().await.store;
+    assert_eq!(store.regions_in_use().await.unwrap(), []);
+    let (here, there, never) = (fresh_order(&store).await, fresh_order(&store).await, fresh_order(&store).await);
+    succeed(&store, &deploy(&store, &here).await).await;
+    let Accepted::Yes(job) = try_deploy(&store, &there, &elsewhere(), &pod(&[]), None).await else { panic!() };
+    succeed(&store, &job).await;
+    deploy(&store, &never).await;
+    assert_eq!(store.regions_in_use().await.unwrap(), [region(), elsewhere()]);
+    abort(&store, &here).await;
+    assert_eq!(store.regions_in_use().await.unwrap(), [elsewhere()]);
 }

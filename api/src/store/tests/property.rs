@@ -72,8 +72,7 @@ impl Model {
     }
 
     fn is_active(&self) -> bool {
-        let runs =
-            |job: &Job| job.verb != Verb::Cancel && job.target.as_ref().is_some_and(|target| target.run.is_running());
+        let runs = |job: &Job| job.target.as_ref().is_some_and(|target| target.run.is_running());
         self.jobs.iter().any(|(job, outcome)| *outcome == Some(Outcome::Succeeded) && runs(job))
     }
 

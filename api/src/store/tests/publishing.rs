@@ -12,8 +12,11 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
+use super::super::jobs::Job;
 use super::cluster::database;
-use super::{abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, try_deploy};
+use super::{
+    abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, superseded, try_deploy,
+};
 
 /// The ids of jobs that were left to the relay, in its order.
 async fn left(store: &Store, age_seconds: f64, limit: i64) -> Vec<JobId> {
@@ -84,6 +87,29 @@ async fn jobs_that_were_published_before_a_moment_and_have_not_ended_are_lost() 
 }
 
 #[tokio::test]
+async fn a_cancelled_job_that_was_published_is_known_until_its_end() {
+    let store = database().await.store;
+    let order = order(&store, "one").await;
+    let (first, second) = (deploy(&store, &order).await, deploy(&store, &order).await);
+    let cancel = async |job: &Job| {
+        let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
+        store.accept_cancel(&acceptance, job.id).await.unwrap()
+    };
+    let cancelled = async |age| -> Vec<_> {
+        let all = store.jobs_cancelled(age, 10).await.unwrap();
+        all.into_iter().map(|(job, by)| (job.id, by.get())).collect()
+    };
+    assert!(matches!(cancel(&first).await, Accepted::No), "it is not the newest");
+    assert!(matches!(cancel(&second).await, Accepted::Yes(_)));
+    assert_eq!(cancelled(0.0).await, [], "the relay has it as left");
+    store.jobs_published(&[(first.id, 1), (second.id, 2)]).await.unwrap();
+    assert_eq!(cancelled(0.0).await, [(second.id, 3)]);
+    assert_eq!(cancelled(60.0).await, [], "its own request may still end it");
+    store.job_ended(&region(), &end(&second, superseded())).await.unwrap();
+    assert_eq!(cancelled(0.0).await, []);
+}
+
+#[tokio::test]
 async fn an_end_that_comes_before_the_mark_counts_as_published() {
     let store = database().await.store;
     let order = order(&store, "one").await;
@@ -96,10 +122,12 @@ async fn an_end_that_comes_before_the_mark_counts_as_published() {
 #[tokio::test]
 async fn marks_for_the_same_jobs_do_not_hold_each_other_up() {
     let store = database().await.store;
-    let order = order(&store, "one").await;
     let mut forth: Vec<(JobId, u64)> = Vec::new();
-    for _ in 0..100 {
-        forth.push((deploy(&store, &order).await.id, 1));
+    for name in ["one", "two", "three", "four"] {
+        let order = order(&store, name).await;
+        for _ in 0..25 {
+            forth.push((deploy(&store, &order).await.id, 1));
+        }
     }
     let back: Vec<_> = forth.iter().rev().copied().collect();
     let marks = [&forth, &back].into_iter().cycle().take(80).map(|ids| store.jobs_published(ids));
@@ -231,7 +259,7 @@ fn what_the_relay_publishes_is_what_was_accepted() {
                 }),
             };
             prop_assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), [message]);
-            store.jobs_published(&[(job.id, 1)]).await.unwrap();
+            succeed(&store, &job).await;
             Ok(())
         })
     });

@@ -153,10 +153,12 @@ async fn keys_are_forgotten_after_a_day_and_their_jobs_are_not() {
 async fn instances_that_forget_keys_at_once_do_not_hold_each_other_up() {
     let database = database().await;
     let store = &database.store;
-    let order = order(store, "one").await;
     let nothing = pod(&[]);
-    for n in 0..100 {
-        try_deploy(store, &order, &region(), &nothing, Some(&format!("key-{n}"))).await;
+    for name in ["one", "two", "three", "four"] {
+        let order = order(store, name).await;
+        for n in 0..25 {
+            try_deploy(store, &order, &region(), &nothing, Some(&format!("key-{n}"))).await;
+        }
     }
     database.run("update jobs set created_at = created_at - interval '2 days'").await;
     let forgotten = futures::future::join_all((0..8).map(|_| store.forget_old_keys())).await;

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::Job;
+use super::super::life::Due;
 use super::super::target::StoredTarget;
 use super::cluster::{database, shared_database, shared_store};
 use super::{
@@ -210,6 +211,23 @@ async fn a_cancelled_first_deploy_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_brings_a_pod_up_begins_the_paid_time() {
+    let store = shared_store().await;
+    let order = fresh_order(&store).await;
+    let (first, second) = (deploy(&store, &order).await, deploy(&store, &order).await);
+    let Accepted::Yes(canceller) = cancel(&store, &order, &second).await else { panic!() };
+    assert_eq!(canceller.target, Some(target(1, Run::Running, &first)));
+    ends(&store, &second, superseded()).await;
+    // Its worker has met the canceller, which made the pod.
+    ends(&store, &first, superseded()).await;
+    assert_eq!(now(&store, &order).await.activated_at, None);
+    succeed(&store, &canceller).await;
+    let whole = now(&store, &order).await;
+    assert!(whole.activated_at.is_some() && whole.ends_at.is_some());
+    assert_eq!(whole.deployed, Some(target(1, Run::Running, &first)));
+}
+
+#[tokio::test]
 async fn only_the_newest_job_that_has_not_begun_is_cancelled() {
     let store = shared_store().await;
     let (order, first) = deployed(&store).await;
@@ -224,6 +242,18 @@ async fn only_the_newest_job_that_has_not_begun_is_cancelled() {
     assert_eq!(twice.iter().filter(|one| matches!(one, Accepted::Yes(_))).count(), 1);
     let ended = abort(&store, &order).await;
     assert!(matches!(cancel(&store, &order, &ended).await, Accepted::No), "a delete");
+}
+
+#[tokio::test]
+async fn the_stop_of_an_orders_end_is_not_cancelled_by_its_customer() {
+    let database = database().await;
+    let store = &database.store;
+    let (order, _) = deployed(store).await;
+    database.run(&format!("update orders set ends_at = now() where id = '{order}'")).await;
+    let taken = store.take_steps(Due::Stop, 3600.0).await.unwrap().remove(0);
+    let stop = store.job(&order, taken.job).await.unwrap().unwrap();
+    assert!(matches!(cancel(store, &order, &stop).await, Accepted::No));
+    assert_eq!(now(store, &order).await.target, stop.target);
 }
 
 #[tokio::test]
