@@ -100,6 +100,14 @@ impl ClusterError {
             _ => None,
         }
     }
+
+    /// Whether something behind the apiserver does not answer: a node.
+    pub fn is_of_the_node(&self) -> bool {
+        match &self.source {
+            CallError::Kube(kube::Error::Api(status)) => matches!(status.code, 500 | 502 | 504),
+            source => matches!(source, CallError::Timeout(_)),
+        }
+    }
 }
 
 /// What an object must be for it to be written.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::log::{Begins, FollowEnd, PAGE_BYTES, PageHead, write_line, write_page};
+use common::log::{Begins, PAGE_BYTES, PageHead, write_line, write_page};
 use common::name::OrderId;
 use common::read::LogPageQuery;
 use tokio::time::{Instant, timeout_at};
@@ -41,16 +41,16 @@ impl Operation for LogPageQuery {
         let (mut seek, mut begins) = (Seek::start(self.from), Begins::There);
         for _ in 0..ATTEMPTS {
             let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
-            let page = |begins, lines: &[u8], at_end| {
-                let Found { container, run, present, place } = found.clone();
-                let over = match place {
-                    Place::Here(source) => source.previous.then_some(FollowEnd::ContainerRestarted),
-                    Place::Gone(end) => Some(end),
-                };
+            let page = |begins, lines: &[u8], at_end, over| {
+                let Found { container, run, present, .. } = found.clone();
                 write_page(&PageHead { container, run, present, over, begins, at_end }, lines)
             };
-            let Place::Here(source) = &found.place else { return Ok(page(Begins::Nowhere, &[], true)) };
-            let read = read(context, source, seek, deadline).await?;
+            let nowhere = || page(Begins::Nowhere, &[], true, found.over);
+            let Place::Here(source) = &found.place else { return Ok(nowhere()) };
+            let read = match read(context, source, seek, deadline).await {
+                Err(error) if error.is_of_the_node() && found.over.is_some() => return Ok(nowhere()),
+                read => read?,
+            };
             let within = match &read {
                 Read::Lines { .. } => Duration::ZERO,
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
@@ -59,9 +59,11 @@ impl Operation for LogPageQuery {
                 continue;
             }
             match read {
-                Read::Lines { lines, at_end } => return Ok(page(begins, &lines, at_end)),
+                Read::Lines { lines, at_end } => {
+                    return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
+                }
                 Read::Missed => (seek, begins) = (seek.without_the_line(), Begins::Later),
-                Read::NoLog if self.run.is_some() => return Ok(page(Begins::Nowhere, &[], true)),
+                Read::NoLog if self.run.is_some() => return Ok(nowhere()),
                 Read::NoLog => return Err(no_log()),
             }
         }
@@ -70,7 +72,8 @@ impl Operation for LogPageQuery {
 }
 
 async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
-    let mut lines = match context.cluster.log_lines(source, seek.range(), false).await {
+    let within = deadline.saturating_duration_since(Instant::now());
+    let mut lines = match context.cluster.log_lines(source, seek.range(), false, within).await {
         Ok(lines) => lines,
         Err(error) if matches!(error.answer(), Some((400 | 404, _))) => return Ok(Read::NoLog),
         Err(error) => return Err(error),
