@@ -126,6 +126,36 @@ fn an_api_that_ends_says_so_and_another_goes_on() -> Result<()> {
     })
 }
 
+/// The lines of a stream that clients count: those that are not empty.
+fn counted(raw: &[u8]) -> Result<Vec<String>> {
+    Ok(String::from_utf8(raw.to_vec())?.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[test]
+fn an_api_that_ends_costs_a_client_that_counts_no_line() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 2, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let mut stream = LogStream::of(&order, "?tailLines=5", &[]).await?;
+        for _ in 0..50 {
+            stream.line().await?;
+        }
+        system.apis[0].process.ask_to_end()?;
+        while stream.more().await? {}
+        let seen = counted(&stream.raw)?;
+        // As existing clients do: they skip as many as they have seen.
+        let mut again = LogStream::of(&order.by(&system.apis[1].client), "?tailLines=5", &[]).await?;
+        while counted(&again.raw)?.len() < seen.len() + 50 {
+            again.next().await?;
+        }
+        let all: Vec<String> = seen.iter().cloned().chain(counted(&again.raw)?.split_off(seen.len())).collect();
+        let numbers: Vec<u64> = all.iter().filter_map(|line| line.strip_prefix("data:line ")?.parse().ok()).collect();
+        ensure!(numbers.len() >= 75, "{all:?}");
+        ensure!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "{all:?}");
+        Ok(())
+    })
+}
+
 #[test]
 fn nothing_is_followed_for_an_api_that_stands_still_and_it_goes_on_when_it_wakes() -> Result<()> {
     test(async |t| {

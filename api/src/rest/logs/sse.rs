@@ -42,6 +42,8 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
                 let body = json!({ "message": message, "after": after.map(time), "before": before.map(time) });
                 data(&mut out, body.to_string().as_bytes(), dialect);
             }
+            // They ask again, and skip as many lines as they have seen: this one would cost them another.
+            Event::End { reason: EndReason::ServerShutdown, .. } if dialect == Dialect::Plain => continue,
             Event::End { after, reason } => {
                 head(&mut out, &place(*after, matches!(reason, EndReason::Run(_))), "end", dialect);
                 let (reason, message) = reason.words();
@@ -155,6 +157,13 @@ mod tests {
         "#);
         let text = String::from_utf8(written(end(), Dialect::Plain)).unwrap();
         assert!(text.starts_with("event:end\ndata:{") && text.ends_with("}\n\n"), "{text}");
+    }
+
+    #[test]
+    fn clients_that_count_lines_are_told_nothing_by_a_shutdown() {
+        let end = || Event::End { after: None, reason: EndReason::ServerShutdown };
+        assert_eq!(written(end(), Dialect::Plain), b"");
+        assert!(written(end(), Dialect::WithIds).ends_with(b"\n\n"));
     }
 
     #[tokio::test(start_paused = true)]
