@@ -40,6 +40,8 @@ pub struct Follower {
     progress: Progress,
     at: At,
     pause: Duration,
+    /// Whether the last pages brought anything.
+    brought: bool,
 }
 
 /// Where a follower is.
@@ -70,7 +72,7 @@ impl Follower {
         if skip_first {
             progress.after = take_line(&mut page.lines).map_err(AppError::internal)?.map(|line| line.mark);
         }
-        Ok(Self { app, admission, region, container, progress, at: At::Page(page), pause: BACKOFF.0 })
+        Ok(Self { app, admission, region, container, progress, at: At::Page(page), pause: BACKOFF.0, brought: true })
     }
 
     /// What comes next; none = the stream is over.
@@ -112,11 +114,14 @@ impl Follower {
 
     /// Some events of a page.
     fn show(&mut self, page: Page) -> Option<Batch> {
+        let before = self.progress.after;
         let (events, next) = self.progress.show_page(page);
+        self.brought |= before != self.progress.after;
         let batch = self.batch(events);
         self.at = match next {
             Next::Page(page) => At::Page(page),
             Next::Fetch => At::Fetch,
+            Next::Lost => At::Rest,
             Next::Broken => {
                 tracing::warn!(region = %self.region, "a page of a log cannot be read");
                 At::Rest
@@ -131,8 +136,9 @@ impl Follower {
         batch
     }
 
-    /// Asks for the next page; after a failure, not at once.
+    /// Asks for the next page; after a failure, not at once. Of the time that was asked for the last page shows the end.
     async fn fetch(&mut self) -> Option<Batch> {
+        self.progress.look_at_the_time(now_ns());
         let (container, run) = (Some(self.container.clone()), Some(self.progress.run.clone()));
         let page = self.app.log_page(&self.admission.order, &self.region, container, run, self.progress.start());
         match page.await {
@@ -158,6 +164,8 @@ impl Follower {
         };
         match seat.place(after) {
             Place::Before(number) => self.at = At::Live(seat, number),
+            // Pages bring what is between, unless they already have.
+            Place::Older if !std::mem::take(&mut self.brought) => self.rest().await,
             Place::Older => {}
             // The hub is a little behind, or waits for its region.
             Place::Unknown => {
@@ -193,11 +201,10 @@ impl Follower {
             }
             News::Ended(ended) => self.end(self.progress.show_end(ended)),
             News::Nothing => {
-                let left = self.progress.left_ns(now_ns());
-                match left.map(|left| Duration::from_nanos(u64::try_from(left).unwrap_or_default())) {
-                    Some(left) if timeout(left, seat.changed()).await.is_err() => {
-                        return self.end(self.progress.show_end_of_time());
-                    }
+                let left = self.progress.left_ns(now_ns()).map(|left| u64::try_from(left).unwrap_or_default());
+                match left.map(Duration::from_nanos) {
+                    // What the hub has not heard of a page shows.
+                    Some(left) if timeout(left, seat.changed()).await.is_err() => return None,
                     Some(_) => {}
                     None => seat.changed().await,
                 }
