@@ -160,8 +160,9 @@ impl Follow<'_> {
             };
             let Some(mark) = line else { break };
             match seek.take(mark) {
-                Taken::Skip => {}
-                Taken::Give => self.tell(mark, lines.text(), listener).await?,
+                // Of those, only what is after a line is looked for.
+                Taken::Skip | Taken::Look(_) => {}
+                Taken::Give | Taken::Begin => self.tell(mark, lines.text(), listener).await?,
                 Taken::Missed => return Ok(Read::Missed),
             }
         }

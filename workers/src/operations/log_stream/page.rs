@@ -1,4 +1,5 @@
-//! `log-page`: a part of a log, of bounded size. Costs one request, unless the container restarts meanwhile.
+//! `log-page`: a part of a log, of bounded size. Costs one request, two for the last lines, unless the container restarts
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::{Operation, OperationError, RetryCause};
 use super::place::{Found, Place, changed, find, no_log};
 use super::seek::{Seek, Taken};
-use crate::cluster::{ClusterError, LogSource};
+use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
 /// The longest that a page is read: shorter than anybody waits for it.
@@ -26,6 +27,8 @@ enum Read {
         lines: Vec<u8>,
         at_end: bool,
     },
+    /// This is to be looked for.
+    Look(Seek),
     /// The line to begin with is not there.
     Missed,
     /// There is no such log.
@@ -52,7 +55,7 @@ impl Operation for LogPageQuery {
                 read => read?,
             };
             let within = match &read {
-                Read::Lines { .. } => Duration::ZERO,
+                Read::Lines { .. } | Read::Look(_) => Duration::ZERO,
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
@@ -62,6 +65,7 @@ impl Operation for LogPageQuery {
                 Read::Lines { lines, at_end } => {
                     return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
                 }
+                Read::Look(next) => seek = next,
                 Read::Missed => (seek, begins) = (seek.without_the_line(), Begins::Later),
                 Read::NoLog if self.run.is_some() => return Ok(nowhere()),
                 Read::NoLog => return Err(no_log()),
@@ -78,31 +82,44 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
         Err(error) if matches!(error.answer(), Some((400 | 404, _))) => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
-    let mut page = Vec::new();
-    let part = |lines: Vec<u8>| Read::Lines { lines, at_end: false };
-    loop {
+    // Of the last lines any part says when they begin.
+    let parts = !source.live || matches!(seek, Seek::Tail(_));
+    // What is held may have begun before all that is asked for.
+    let mut unsure = match seek {
+        Seek::Holding(time, LogRange::Since(_)) => Some(Seek::Holding(time, LogRange::All)),
+        _ => None,
+    };
+    let (mut page, mut first) = (Vec::new(), true);
+    let at_end = loop {
         let line = match timeout_at(deadline, lines.next()).await {
             Ok(Ok(line)) => line,
             // What came until then is true all the same.
-            Ok(Err(_)) | Err(_) if !page.is_empty() => return Ok(part(page)),
+            Ok(Err(_)) | Err(_) if !page.is_empty() => break false,
             Ok(Err(error)) => return Err(ClusterError::broken("read log", error)),
             Err(_) => return Err(ClusterError::timeout("read log", READ_WITHIN)),
         };
-        let Some(mark) = line else { break };
+        let Some(mark) = line.or_else(|| lines.rest().filter(|_| parts)) else { break true };
         match seek.take(mark) {
             Taken::Skip => {}
             Taken::Give => write_line(&mut page, mark, lines.text()),
+            Taken::Begin => {
+                page.clear();
+                write_line(&mut page, mark, lines.text());
+                if !first || !matches!(seek, Seek::Holding(..)) {
+                    unsure = None;
+                }
+            }
+            Taken::Look(next) => return Ok(Read::Look(next)),
             Taken::Missed => return Ok(Read::Missed),
         }
+        first = false;
         if page.len() >= PAGE_BYTES {
-            return Ok(part(page));
+            break false;
         }
-    }
-    if !source.live
-        && let Some(mark) = lines.rest()
-        && seek.take(mark) == Taken::Give
-    {
-        write_line(&mut page, mark, lines.text());
-    }
-    Ok(if seek.is_open() { Read::Missed } else { Read::Lines { lines: page, at_end: true } })
+    };
+    Ok(match unsure {
+        Some(next) => Read::Look(next),
+        None if seek.is_open() => Read::Missed,
+        None => Read::Lines { lines: page, at_end },
+    })
 }

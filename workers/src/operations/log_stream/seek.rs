@@ -15,8 +15,10 @@ const SECOND_NS: i64 = 1_000_000_000;
 pub(super) enum Seek {
     /// Nothing: every line is taken.
     Found,
-    /// The last lines, which the apiserver counts.
+    /// The time of the last lines, which the kubelet counts: parts of long ones too, so that the first may be no line.
     Tail(u32),
+    /// The line that holds what was written at this time, in nanoseconds, among these lines.
+    Holding(i64, LogRange),
     /// The first line of this time or younger, in nanoseconds.
     Since(i64),
     /// This line.
@@ -32,6 +34,10 @@ pub(super) enum Taken {
     Skip,
     /// It is wanted.
     Give,
+    /// It is wanted, and what was taken before is not.
+    Begin,
+    /// It says what else to look for.
+    Look(Seek),
     /// It is clearly younger than the line that is looked for, which is not there any more.
     Missed,
 }
@@ -53,16 +59,16 @@ impl Seek {
         match self {
             Self::At(mark) => Self::Since(mark.time_ns),
             Self::After(mark) => Self::Since(mark.time_ns.saturating_add(1)),
-            Self::Found | Self::Tail(_) | Self::Since(_) => self,
+            Self::Found | Self::Tail(_) | Self::Holding(..) | Self::Since(_) => self,
         }
     }
 
     /// Which lines to ask for: some before the one that is wanted, as they may be out of order.
     pub(super) fn range(self) -> LogRange {
-        let since = |time_ns: i64| LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS);
         match self {
             Self::Found => LogRange::All,
             Self::Tail(count) => LogRange::Tail(count),
+            Self::Holding(_, range) => range,
             Self::Since(time_ns) => since(time_ns),
             Self::At(mark) | Self::After(mark) => since(mark.time_ns),
         }
@@ -76,7 +82,14 @@ impl Seek {
     /// Looks at the next line.
     pub(super) fn take(&mut self, line: Mark) -> Taken {
         let taken = match *self {
-            Self::Found | Self::Tail(_) => Taken::Give,
+            Self::Found => Taken::Give,
+            Self::Tail(_) => return Taken::Look(Self::Holding(line.time_ns, since(line.time_ns))),
+            Self::Holding(time_ns, _) if line.time_ns < time_ns => return Taken::Begin,
+            Self::Holding(time_ns, _) if line.time_ns == time_ns => {
+                *self = Self::Found;
+                return Taken::Begin;
+            }
+            Self::Holding(..) => Taken::Give,
             Self::Since(time_ns) if line.time_ns >= time_ns => Taken::Give,
             Self::At(mark) if mark == line => Taken::Give,
             Self::After(mark) if mark == line => {
@@ -97,6 +110,10 @@ impl Seek {
     }
 }
 
+fn since(time_ns: i64) -> LogRange {
+    LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,8 +128,9 @@ mod tests {
         for (number, line) in lines.iter().enumerate() {
             match seek.take(*line) {
                 Taken::Skip => {}
+                Taken::Begin => found = vec![number],
                 Taken::Give => found.push(number),
-                Taken::Missed => return None,
+                Taken::Look(_) | Taken::Missed => return None,
             }
         }
         (!seek.is_open()).then_some(found)
@@ -131,6 +149,9 @@ mod tests {
             ("after the last", Seek::After(mark(30, 0)), &lines, Some(vec![])),
             ("at a line", Seek::At(mark(20, 1)), &lines, Some(vec![2, 3, 4])),
             ("a line that was never there", Seek::After(mark(20, 2)), &lines, None),
+            ("what holds a time", Seek::Holding(16, LogRange::All), &lines, Some(vec![0, 1, 2, 3, 4])),
+            ("what holds the time of its first part", Seek::Holding(20, LogRange::All), &lines, Some(vec![1, 2, 3, 4])),
+            ("what holds the end of the last one", Seek::Holding(31, LogRange::All), &lines, Some(vec![4])),
             ("since a time", Seek::Since(16), &lines, Some(vec![1, 2, 3, 4])),
             ("since a time to come", Seek::Since(31), &lines, Some(vec![])),
             ("rotated away", Seek::After(mark(5, 0)).without_the_line(), &lines, Some(vec![0, 1, 2, 3, 4])),

@@ -85,8 +85,13 @@ impl Kubelet {
         let first = lines.len() - field("tailLines").map_or(lines.len(), |n| n.parse().unwrap()).min(lines.len());
         let kept = lines[first..].iter().filter(|(time, _)| *time >= since);
         let time = |time_ns: i64| jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap();
-        let text: Vec<_> = kept.map(|(at, text)| format!("{} {text}", time(*at))).collect();
-        let sent = stream::iter([Ok(Frame::data(Bytes::from(text.concat())))]);
+        // Of a line in parts only the first that is shown has its time.
+        let (mut text, mut within) = (String::new(), false);
+        for (at, part) in kept {
+            text += &if within { part.clone() } else { format!("{} {part}", time(*at)) };
+            within = !part.ends_with('\n');
+        }
+        let sent = stream::iter([Ok(Frame::data(Bytes::from(text)))]);
         let end = field("follow").map(|_| self.ends.lock().unwrap().pop_front());
         let end = match end {
             None | Some(Some(End::Clean)) => stream::empty().boxed(),

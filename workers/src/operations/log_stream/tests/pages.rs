@@ -17,7 +17,8 @@ async fn a_page_begins_where_it_is_asked_to() {
     show(&context, "b", true, None);
     for (case, from, begins, expected) in [
         ("beginning", LogStart::Beginning, Begins::There, &["a", "b", "c", "d"][..]),
-        ("the last ones", LogStart::Tail(3), Begins::There, &["c", "d"]),
+        ("the last ones, of which one is not whole", LogStart::Tail(3), Begins::There, &["b", "c", "d"]),
+        ("the last one, which is not whole", LogStart::Tail(1), Begins::There, &["d"]),
         ("since", LogStart::Since(20), Begins::There, &["b", "c", "d"]),
         ("at", LogStart::At(mark(20 * SECOND, 1)), Begins::There, &["c", "d"]),
         ("after", LogStart::After(mark(20 * SECOND, 0)), Begins::There, &["c", "d"]),
@@ -84,4 +85,32 @@ async fn a_run_is_found_after_its_container_has_restarted() {
     show(&context, "d", true, Some("c"));
     let (head, lines) = page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))).await;
     assert_eq!((head.begins, lines.len(), head.present), (Begins::Nowhere, 0, Some(run_id("d"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_lines_are_whole_lines_of_the_log_whose_places_are_found_again() {
+    // As the kubelet shows a long line: its parts are entries of their own, and only the first one has its time.
+    let kubelet = Arc::new(Kubelet::default());
+    let whole = "long longer longest";
+    for (case, [one, two, three], expected) in [
+        ("at once", [20, 20, 20], (20 * SECOND, whole)),
+        ("slowly", [20, 21, 22], (20 * SECOND, whole)),
+        ("over a long time", [20, 30, 50], (50 * SECOND + 2, "longest")),
+    ] {
+        let [one, two, three] = [one * SECOND, two * SECOND + 1, three * SECOND + 2];
+        kubelet.set("p", false, &[(10 * SECOND, "a\n"), (one, "long "), (two, "longer "), (three, "longest\n")]);
+        let context = kubelet.context();
+        show(&context, "b", true, None);
+        let (head, lines) = page(&context, None, LogStart::Tail(1)).await;
+        assert_eq!((head.begins, texts(&lines)), (Begins::There, vec![expected.1]), "{case}");
+        assert_eq!(lines[0].0, mark(expected.0, 0), "{case}");
+        let (head, lines) = page(&context, Some("b"), LogStart::After(lines[0].0)).await;
+        assert_eq!((head.begins, lines.len()), (Begins::There, 0), "{case}: it is found again");
+    }
+    // Of lines of one time the first is known.
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (10 * SECOND, "b\n"), (10 * SECOND, "c\n")]);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (_, lines) = page(&context, None, LogStart::Tail(1)).await;
+    assert_eq!((texts(&lines), lines[0].0), (vec!["a", "b", "c"], mark(10 * SECOND, 0)));
 }
