@@ -15,7 +15,7 @@ use crate::context::Context;
 
 /// How long to wait before a log is opened again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
-/// How soon a log must begin.
+/// How soon a log must begin of which a line is there.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon the line to go on after must be found: it is there already.
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
@@ -114,6 +114,12 @@ impl Follow<'_> {
                     continue;
                 }
                 (Read::Ended, _) => pause,
+                (Read::Broken(error), Some(end)) if error.is_of_no_log() => {
+                    if !self.changed(&found, WATCH_BEHIND, listener).await? {
+                        return self.end(end, listener).await;
+                    }
+                    continue;
+                }
                 (Read::Broken(_), Some(end)) if heard.elapsed() > LOST_WITHIN => return self.end(end, listener).await,
                 (Read::Broken(error), _) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a log breaks off");
@@ -127,7 +133,7 @@ impl Follow<'_> {
 
     /// Says what is missing, if anything is.
     async fn end(&self, end: FollowEnd, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
-        if !self.told {
+        if !self.told || !self.exact {
             listener.gap().await?;
         }
         Ok(end)
@@ -142,11 +148,18 @@ impl Follow<'_> {
         if !self.exact {
             seek = seek.without_the_line();
         }
-        let opening = self.context.cluster.log_lines(source, seek.range(), source.live, OPENED_WITHIN);
+        // The answer begins with the first line.
+        let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
+        let opening = self.context.cluster.log_lines(source, seek.range(), source.live, within);
         let opened = listener.during(opening).await?;
         let mut lines = match opened {
             Ok(lines) => lines,
-            Err(error) => return Ok(Read::Broken(error)),
+            Err(error) if within == QUIET && error.is_late() => return Ok(Read::Quiet),
+            Err(error) => {
+                // A log that ended well may have gone on: its kubelet may only have been started again.
+                self.told &= error.is_of_no_log();
+                return Ok(Read::Broken(error));
+            }
         };
         loop {
             if !seek.is_open() {
@@ -166,20 +179,17 @@ impl Follow<'_> {
                 Taken::Missed => return Ok(Read::Missed),
             }
         }
+        // Of a run that goes on, more of it may come.
+        let rest = lines.rest();
+        if let Some(mark) = rest.filter(|_| !source.live)
+            && seek.take(mark) == Taken::Give
+        {
+            self.tell(mark, lines.text(), listener).await?;
+        }
         if seek.is_open() {
             return Ok(Read::Missed);
         }
-        match lines.rest() {
-            // More of it may come.
-            Some(_) if source.live => {}
-            Some(mark) => {
-                if seek.take(mark) == Taken::Give {
-                    self.tell(mark, lines.text(), listener).await?;
-                }
-                self.told = true;
-            }
-            None => self.told = true,
-        }
+        self.told = rest.is_none() || !source.live;
         Ok(Read::Ended)
     }
 

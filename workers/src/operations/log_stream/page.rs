@@ -79,7 +79,7 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
     let within = deadline.saturating_duration_since(Instant::now());
     let mut lines = match context.cluster.log_lines(source, seek.range(), false, within).await {
         Ok(lines) => lines,
-        Err(error) if matches!(error.answer(), Some((400 | 404, _))) => return Ok(Read::NoLog),
+        Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
     // Of the last lines any part says when they begin.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::log::{Mark, PageHead, RunId, take_head, take_line};
 use common::read::{LogPageQuery, LogStart};
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -30,6 +31,8 @@ use crate::kubernetes::LABEL_ORDER;
 const SECOND: i64 = 1_000_000_000;
 const UID: &str = "aaaaaaaa-0000-0000-0000-000000000000";
 const OTHER_UID: &str = "bbbbbbbb-0000-0000-0000-000000000000";
+
+type Answer = Response<StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
 
 /// How a follow ends once all lines were sent.
 #[derive(Clone, Copy)]
@@ -63,12 +66,13 @@ impl Kubelet {
         let kubelet = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<Body>| {
             let answer = kubelet.answer(request.uri().to_string().as_str());
-            async move { Ok::<_, std::convert::Infallible>(answer) }
+            async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         context_over(kube::Client::new(service, "default"))
     }
 
-    fn answer(&self, uri: &str) -> Response<StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>> {
+    /// An answer, which begins with its first byte.
+    fn answer(&self, uri: &str) -> BoxFuture<'static, Answer> {
         self.asked.lock().unwrap().push(uri.to_owned());
         let field = |name: &str| uri.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let pod = uri.split("/pods/").nth(1).unwrap().split('/').next().unwrap();
@@ -78,7 +82,7 @@ impl Kubelet {
             let code = if lost { 500 } else { 400 };
             let status = json!({ "kind": "Status", "status": "Failure", "code": code, "reason": "", "message": "no" });
             let body = stream::iter([Ok(Frame::data(status.to_string().into()))]).boxed();
-            return Response::builder().status(code).body(StreamBody::new(body)).unwrap();
+            return ready(Response::builder().status(code).body(StreamBody::new(body)).unwrap()).boxed();
         };
         let since = field("sinceTime").map(|time| time.replace("%3A", ":").parse::<jiff::Timestamp>().unwrap());
         let since = since.map_or(i64::MIN, |since| i64::try_from(since.as_nanosecond()).unwrap());
@@ -91,17 +95,21 @@ impl Kubelet {
             text += &if within { part.clone() } else { format!("{} {part}", time(*at)) };
             within = !part.ends_with('\n');
         }
+        let silent = text.is_empty();
         let sent = stream::iter([Ok(Frame::data(Bytes::from(text)))]);
-        let end = field("follow").map(|_| self.ends.lock().unwrap().pop_front());
-        let end = match end {
-            None | Some(Some(End::Clean)) => stream::empty().boxed(),
-            Some(Some(End::Broken)) => stream::iter([Err(io::Error::other("cut"))]).boxed(),
+        let answer = |end: BoxStream<'static, _>| Response::new(StreamBody::new(sent.chain(end).boxed()));
+        match field("follow").map(|_| self.ends.lock().unwrap().pop_front()) {
+            None | Some(Some(End::Clean)) => ready(answer(stream::empty().boxed())).boxed(),
+            Some(Some(End::Broken)) => ready(answer(stream::iter([Err(io::Error::other("cut"))]).boxed())).boxed(),
             Some(None) => {
                 let ended = Arc::clone(&self.end_all).notified_owned();
-                stream::once(ended).filter_map(async |()| None).boxed()
+                if silent {
+                    let answer = answer(stream::empty().boxed());
+                    return ended.map(|()| answer).boxed();
+                }
+                ready(answer(stream::once(ended).filter_map(async |()| None).boxed())).boxed()
             }
-        };
-        Response::new(StreamBody::new(sent.chain(end).boxed()))
+        }
     }
 }
 

@@ -97,6 +97,27 @@ async fn a_pod_that_is_gone_before_all_was_read_is_told_as_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follow_of_a_container_that_says_nothing_is_opened_as_seldom_as_any_silent_one() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[]);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (end, told) = followed(&context, None, async {
+        seconds(1900).await;
+        assert_eq!(kubelet.asked.lock().unwrap().len(), 10);
+        kubelet.set("p", false, &[(10 * SECOND, "at last\n")]);
+        kubelet.end_all.notify_waiters();
+        seconds(1).await;
+        show(&context, "b", false, None);
+        kubelet.end_all.notify_waiters();
+        seconds(20).await;
+        context.mirrors.pods.show(Vec::new());
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodStopped, vec!["at last".into()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follow_of_a_run_that_is_over_waits_for_the_next_one() {
     let kubelet = Arc::new(Kubelet::default());
     kubelet.set("p", false, &[(10 * SECOND, "a\n"), (11 * SECOND, "b")]);
@@ -184,4 +205,59 @@ async fn the_last_words_of_a_pod_that_leaves_are_told_while_another_runs_already
     })
     .await;
     assert_eq!((end, told), (FollowEnd::PodReplaced, vec!["a".into(), "last words".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_of_the_run_before_ends_when_its_log_is_gone() {
+    for (case, ends, expected) in [
+        ("after all of it was told", End::Clean, &["a"][..]),
+        ("before it was read to its end", End::Broken, &["a", "GAP"]),
+    ] {
+        let kubelet = Arc::new(Kubelet::default());
+        kubelet.set("p", false, &[(10 * SECOND, "a\n")]);
+        kubelet.ends.lock().unwrap().push_back(ends);
+        let context = kubelet.context();
+        show(&context, "b", true, None);
+        let (end, told) = followed(&context, None, async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            kubelet.logs.lock().unwrap().clear();
+            seconds(2).await;
+            show(&context, "c", true, Some("b"));
+        })
+        .await;
+        assert_eq!(end, FollowEnd::ContainerRestarted, "{case}");
+        assert_eq!(told, expected, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_ended_well_and_was_not_seen_again_is_told_as_a_gap() {
+    // As when a kubelet is started again.
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n")]);
+    kubelet.ends.lock().unwrap().push_back(End::Clean);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (end, told) = followed(&context, None, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        *kubelet.lost.lock().unwrap() = true;
+        seconds(20).await;
+        context.mirrors.pods.show(Vec::new());
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodStopped, vec!["a".into(), "GAP".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_missing_at_the_end_of_a_log_is_told_before_its_end() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n")]);
+    let context = kubelet.context();
+    show(&context, "b", false, None);
+    let (end, told) = followed(&context, Some(mark(20 * SECOND, 0)), async {
+        seconds(60).await;
+        context.mirrors.pods.show(Vec::new());
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodStopped, vec!["GAP".into()]));
 }
