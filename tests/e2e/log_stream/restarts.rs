@@ -10,6 +10,7 @@ use e2e::pod::pod;
 use e2e::system::END_WITHIN;
 use e2e::test::{test, test_alone};
 use e2e::until::until;
+use jiff::Timestamp;
 
 use super::{flood, runs, shell, ticker};
 
@@ -64,6 +65,39 @@ fn a_stream_outlives_its_workers() -> Result<()> {
         system.workers[1].start_again().await?;
         reads_on(&mut lines, &mut stream, Duration::from_secs(12)).await?;
         assert!(stream.silence <= SILENT_AT_MOST, "{:?}", stream.silence);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_ends_with_the_last_line_of_its_time_though_nobody_could_read_it_then() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let end = Timestamp::now().as_second() + 6;
+        let mut stream = LogStream::open(&order, &format!("?endTimestamp={end}")).await?;
+        let mut lines = Counted::from("line ", 0);
+        lines.read_many(&mut stream, 50).await?;
+        system.workers[0].process.kill().await?;
+        while Timestamp::now().as_second() < end + 5 {
+            stream.more().await?;
+        }
+        system.workers[0].start_again().await?;
+        let reason = loop {
+            let event = stream.next().await?.context("the end is told")?;
+            match event.name.as_str() {
+                "message" => lines.check(&event.text())?,
+                "end" => break event.json()?["reason"].clone(),
+                other => anyhow::bail!("{other}: {}", event.text()),
+            }
+        };
+        assert_eq!(reason, "EndReached");
+        let log = order.log_text("?timestamps=true").await?;
+        let of_its_time = |line: &&str| {
+            let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
+            time.is_some_and(|time| time.as_second() <= end)
+        };
+        assert_eq!(lines.next, log.lines().filter(of_its_time).count() as u64);
         Ok(())
     })
 }
@@ -134,7 +168,7 @@ fn counted(raw: &[u8]) -> Result<Vec<String>> {
 #[test]
 fn an_api_that_ends_costs_a_client_that_counts_no_line() -> Result<()> {
     test(async |t| {
-        let mut system = t.system(t.stack.region.as_str(), 2, 1).await?;
+        let system = t.system(t.stack.region.as_str(), 2, 1).await?;
         let order = runs(t, &system, &ticker("ticker")).await?;
         let mut stream = LogStream::of(&order, "?tailLines=5", &[]).await?;
         for _ in 0..50 {
