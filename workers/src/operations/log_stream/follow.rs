@@ -9,7 +9,7 @@ use common::read::LogFollowQuery;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::place::{Found, Place, changed, find};
-use super::seek::{Seek, Taken};
+use super::seek::{Seek, Taken, now_ns};
 use crate::cluster::{ClusterError, LogSource};
 use crate::context::Context;
 
@@ -146,11 +146,11 @@ impl Follow<'_> {
     async fn read(&mut self, source: &LogSource, listener: &mut impl Listener) -> Result<Read, FollowEnd> {
         let mut seek = self.after.map_or(Seek::Found, Seek::After);
         if !self.exact {
-            seek = seek.without_the_line();
+            seek = seek.without_the_line(now_ns());
         }
         // The answer begins with the first line.
         let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
-        let opening = self.context.cluster.log_lines(source, seek.range(), source.live, within);
+        let opening = self.context.cluster.log_lines(source, seek.range(now_ns()), source.live, within);
         let opened = listener.during(opening).await?;
         let mut lines = match opened {
             Ok(lines) => lines,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::{Operation, OperationError, RetryCause};
 use super::place::{Found, Place, changed, find, no_log};
-use super::seek::{Seek, Taken};
+use super::seek::{Seek, Taken, now_ns};
 use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
@@ -66,7 +66,7 @@ impl Operation for LogPageQuery {
                     return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
                 }
                 Read::Look(next) => seek = next,
-                Read::Missed => (seek, begins) = (seek.without_the_line(), Begins::Later),
+                Read::Missed => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
                 Read::NoLog if self.run.is_some() => return Ok(nowhere()),
                 Read::NoLog => return Err(no_log()),
             }
@@ -77,7 +77,7 @@ impl Operation for LogPageQuery {
 
 async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
     let within = deadline.saturating_duration_since(Instant::now());
-    let mut lines = match context.cluster.log_lines(source, seek.range(), false, within).await {
+    let mut lines = match context.cluster.log_lines(source, seek.range(now_ns()), false, within).await {
         Ok(lines) => lines,
         Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),

@@ -3,6 +3,7 @@
 
 use common::log::Mark;
 use common::read::LogStart;
+use jiff::Timestamp;
 
 use crate::cluster::LogRange;
 
@@ -54,18 +55,21 @@ impl Seek {
         }
     }
 
-    /// What to look for where the exact line is not there any more.
-    pub(super) fn without_the_line(self) -> Self {
+    /// What to look for where the exact line is not there any more. A line of a time to come says no time.
+    pub(super) fn without_the_line(self, now: i64) -> Self {
         match self {
+            Self::At(mark) | Self::After(mark) if mark.time_ns > now => Self::Found,
             Self::At(mark) => Self::Since(mark.time_ns),
             Self::After(mark) => Self::Since(mark.time_ns.saturating_add(1)),
             Self::Found | Self::Tail(_) | Self::Holding(..) | Self::Since(_) => self,
         }
     }
 
-    /// Which lines to ask for: some before the one that is wanted, as they may be out of order.
-    pub(super) fn range(self) -> LogRange {
+    /// Which lines to ask for: some before the one that is wanted, as they may be out of order; all where the node's clock
+    /// was set back since, or is ahead of ours.
+    pub(super) fn range(self, now: i64) -> LogRange {
         match self {
+            Self::At(mark) | Self::After(mark) if mark.time_ns > now => LogRange::All,
             Self::Found => LogRange::All,
             Self::Tail(count) => LogRange::Tail(count),
             Self::Holding(_, range) => range,
@@ -108,6 +112,11 @@ impl Seek {
         }
         taken
     }
+}
+
+/// The time, in nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX)
 }
 
 fn since(time_ns: i64) -> LogRange {
@@ -154,8 +163,13 @@ mod tests {
             ("what holds the end of the last one", Seek::Holding(31, LogRange::All), &lines, Some(vec![4])),
             ("since a time", Seek::Since(16), &lines, Some(vec![1, 2, 3, 4])),
             ("since a time to come", Seek::Since(31), &lines, Some(vec![])),
-            ("rotated away", Seek::After(mark(5, 0)).without_the_line(), &lines, Some(vec![0, 1, 2, 3, 4])),
-            ("only younger ones", Seek::After(mark(20, 7)).without_the_line(), &lines, Some(vec![4])),
+            (
+                "rotated away",
+                Seek::After(mark(5, 0)).without_the_line(20 * SECOND_NS),
+                &lines,
+                Some(vec![0, 1, 2, 3, 4]),
+            ),
+            ("only younger ones", Seek::After(mark(20, 7)).without_the_line(20 * SECOND_NS), &lines, Some(vec![4])),
             ("a line that is late by what is allowed", Seek::After(mark(10, 0)), &late, Some(vec![1, 2])),
         ] {
             assert_eq!(given(seek, lines), expected, "{case}");
@@ -172,8 +186,18 @@ mod tests {
 
     #[test]
     fn some_lines_before_are_asked_for() {
-        assert_eq!(Seek::After(mark(10 * SECOND_NS + 5, 0)).range(), LogRange::Since(8));
-        assert_eq!(Seek::After(mark(-1, 0)).range(), LogRange::Since(-3));
-        assert_eq!(Seek::start(LogStart::Since(i64::MAX)).range(), LogRange::Since(i64::MAX / SECOND_NS - 2));
+        let range = |seek: Seek| seek.range(20 * SECOND_NS);
+        assert_eq!(range(Seek::After(mark(10 * SECOND_NS + 5, 0))), LogRange::Since(8));
+        assert_eq!(range(Seek::After(mark(-1, 0))), LogRange::Since(-3));
+        assert_eq!(range(Seek::start(LogStart::Since(i64::MAX))), LogRange::Since(i64::MAX / SECOND_NS - 2));
+    }
+
+    #[test]
+    fn a_line_of_a_time_to_come_is_looked_for_among_all() {
+        let (now, seek) = (20 * SECOND_NS, Seek::After(mark(21 * SECOND_NS, 0)));
+        assert_eq!((seek.range(now), seek.without_the_line(now)), (LogRange::All, Seek::Found));
+        // The clock was set back after this line.
+        let lines = [mark(10 * SECOND_NS, 0), mark(21 * SECOND_NS, 0), mark(11 * SECOND_NS, 0)];
+        assert_eq!(given(seek, &lines), Some(vec![2]));
     }
 }
