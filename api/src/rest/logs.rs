@@ -89,8 +89,9 @@ impl LogsApi {
     ///
     /// Server-sent events: each line is `event:message` and `data:<line>`. A blank line says every other second that the
     /// stream is alive. The last event is `end`, and says why: `ContainerRestarted`, `PodReplaced`, `PodStopped`,
-    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`; a client
-    /// that comes back with it as `Last-Event-ID` gets what came since, or an event `gap`.
+    /// `EndReached`, `Unfollowed`, `SecretRevoked` or `ServerShutdown`. With `Accept: text/event-stream` every event has an
+    /// `id`; a client that comes back with it as `Last-Event-ID` gets what came since, or an event `gap`. Other clients are
+    /// told nothing of a `ServerShutdown`: the stream ends, and begins with the same line when they ask again.
     ///
     /// The same query begins with the same line for as long as the container runs, unless that line was removed by the
     /// region's log rotation; then with the oldest line that is there.
@@ -137,7 +138,7 @@ impl LogsApi {
             return Err(AppError::invalid(problems).into());
         }
         let dialect = if accept.holds("text/event-stream") { Dialect::WithIds } else { Dialect::Plain };
-        let follower = app.follow_log(&order, request).await?;
+        let follower = app.follow_log(&order, secret.as_deref(), request).await?;
         let batches = stream::unfold(follower, async |mut follower| Some((follower.next().await?, follower)));
         let events = KeepAlive::new(Box::pin(batches), move |batch| write(&batch, dialect));
         Ok(Events(Body::from_bytes_stream(events)))

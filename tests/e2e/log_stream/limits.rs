@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use common::failure::Reason;
 use e2e::cost::{Requests, Stage};
 use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
+use e2e::operator::Operator;
 use e2e::order::Order;
 use e2e::system::Api;
 use e2e::test::{test, test_alone};
@@ -40,6 +41,34 @@ fn an_order_has_so_many_streams_and_one_that_ends_makes_room() -> Result<()> {
             Ok((one_more().await?.status() == 200).then_some(()))
         })
         .await
+    })
+}
+
+#[test]
+fn a_secret_that_was_replaced_ends_the_streams_that_it_opened_within_two_minutes() -> Result<()> {
+    test(async |t| {
+        let system = t.shared().await?;
+        let mut order = runs(t, system, &ticker("ticker")).await?;
+        let mut streams = try_join_all((0..2).map(|_| LogStream::open(&order, ""))).await?;
+        let operator = Operator::of(system)?;
+        let answer = operator.change(&order, "secret", &serde_json::json!({})).send().await?.ok()?;
+        answer["secret"].as_str().context("a secret")?.clone_into(&mut order.secret);
+        let (mut lines, mut new) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        let begun = Instant::now();
+        let read_to_the_end = streams.iter_mut().map(async |stream| {
+            loop {
+                let event = stream.next().await?.context("the end is told")?;
+                if event.name == "end" {
+                    return event.json();
+                }
+                ensure!(begun.elapsed() < Duration::from_mins(2), "it goes on");
+            }
+        });
+        for end in try_join_all(read_to_the_end).await? {
+            assert_eq!(end["reason"], "SecretRevoked");
+        }
+        // One of the new secret goes on.
+        lines.read_many(&mut new, 100).await
     })
 }
 

@@ -1,6 +1,7 @@
 //! One client's way through a log: pages until it has caught up, then its run's hub, and pages again whenever it falls
 //! behind. It has no task of its own: whoever reads the stream drives it, and dropping it ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::failure::Reason;
@@ -9,6 +10,7 @@ use common::name::{ContainerName, RegionCode};
 use common::telemetry::Chain;
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::event::{Batch, EndReason, Event};
 use super::hub::{Key, Seat};
@@ -24,6 +26,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// What a follower begins with.
 pub(super) struct Begun {
     pub(super) admission: Admission,
+    /// Cancelled when the secret that opened the stream is revoked.
+    pub(super) revoked: Arc<CancellationToken>,
     pub(super) region: RegionCode,
     pub(super) request: LogRequest,
     pub(super) page: Page,
@@ -35,6 +39,7 @@ pub(super) struct Begun {
 pub struct Follower {
     app: App,
     admission: Admission,
+    revoked: Arc<CancellationToken>,
     region: RegionCode,
     container: ContainerName,
     progress: Progress,
@@ -62,7 +67,7 @@ enum At {
 
 impl Follower {
     pub(super) fn begin(app: App, begun: Begun) -> Result<Self, AppError> {
-        let Begun { admission, region, request, mut page, skip_first } = begun;
+        let Begun { admission, revoked, region, request, mut page, skip_first } = begun;
         let PageHead { container, run, present, .. } = page.head.clone();
         let Some(present) = present else {
             let message = "the pod has not been made yet; try again in a moment";
@@ -72,19 +77,27 @@ impl Follower {
         if skip_first {
             progress.after = take_line(&mut page.lines).map_err(AppError::internal)?.map(|line| line.mark);
         }
-        Ok(Self { app, admission, region, container, progress, at: At::Page(page), pause: BACKOFF.0, brought: true })
+        Ok(Self {
+            app,
+            admission,
+            revoked,
+            region,
+            container,
+            progress,
+            at: At::Page(page),
+            pause: BACKOFF.0,
+            brought: true,
+        })
     }
 
     /// What comes next; none = the stream is over.
     pub async fn next(&mut self) -> Option<Batch> {
-        let shutdown = self.app.shutdown.clone();
+        let (shutdown, revoked) = (self.app.shutdown.clone(), self.revoked.clone());
         while !matches!(self.at, At::Over) {
             let batch = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {
-                    self.at = At::Over;
-                    self.batch(self.progress.show_reason(EndReason::ServerShutdown))
-                }
+                () = shutdown.cancelled() => self.end(self.progress.show_reason(EndReason::ServerShutdown)),
+                () = revoked.cancelled() => self.end(self.progress.show_reason(EndReason::SecretRevoked)),
                 batch = self.step() => batch,
             };
             if batch.is_some() {
