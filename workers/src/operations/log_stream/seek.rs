@@ -86,14 +86,13 @@ impl Seek {
     /// Looks at the next line.
     pub(super) fn take(&mut self, line: Mark) -> Taken {
         let taken = match *self {
-            Self::Found => Taken::Give,
             Self::Tail(_) => return Taken::Look(Self::Holding(line.time_ns, since(line.time_ns))),
             Self::Holding(time_ns, _) if line.time_ns < time_ns => return Taken::Begin,
             Self::Holding(time_ns, _) if line.time_ns == time_ns => {
                 *self = Self::Found;
                 return Taken::Begin;
             }
-            Self::Holding(..) => Taken::Give,
+            Self::Found | Self::Holding(..) => Taken::Give,
             Self::Since(time_ns) if line.time_ns >= time_ns => Taken::Give,
             Self::At(mark) if mark == line => Taken::Give,
             Self::After(mark) if mark == line => {

@@ -92,7 +92,11 @@ impl Kubelet {
         // Of a line in parts only the first that is shown has its time.
         let (mut text, mut within) = (String::new(), false);
         for (at, part) in kept {
-            text += &if within { part.clone() } else { format!("{} {part}", time(*at)) };
+            if !within {
+                text += &time(*at).to_string();
+                text.push(' ');
+            }
+            text += part;
             within = !part.ends_with('\n');
         }
         let silent = text.is_empty();
