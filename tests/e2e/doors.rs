@@ -74,7 +74,8 @@ fn blurred(value: &Value, ids: &[&str]) -> Value {
 
 /// The last of a stream's events that are JSON: how many come before it is a matter of moments.
 fn last_event(answer: &Answer) -> Option<Value> {
-    let events = answer.body.as_str().filter(|_| answer.header("content-type") == Some("text/event-stream"))?;
+    let kind = answer.header("content-type").unwrap_or_default();
+    let events = answer.body.as_str().filter(|_| kind.starts_with("text/event-stream"))?;
     let last = events.lines().rev().find_map(|line| line.strip_prefix("data:"))?;
     serde_json::from_str(last).ok()
 }

@@ -74,7 +74,7 @@ impl LogStream {
             bail!("{status}: {}", response.text().await?);
         }
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        ensure!(kind == Some("text/event-stream"), "content-type is {kind:?}");
+        ensure!(kind == Some("text/event-stream; charset=utf-8"), "content-type is {kind:?}");
         let (raw, silence) = (Vec::new(), Duration::ZERO);
         Ok(Self { response, raw, parsed: 0, last: Instant::now(), silence, last_id: None })
     }

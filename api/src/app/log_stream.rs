@@ -7,6 +7,8 @@ mod follower;
 mod hub;
 mod progress;
 mod ring;
+mod secrets;
+mod turns;
 
 pub use event::{Batch, EndReason, Event};
 pub use follower::Follower;
@@ -18,7 +20,6 @@ use common::failure::Reason;
 use common::log::{LinesError, Mark, PageHead, Position, RunId, take_head, take_line};
 use common::name::{ContainerName, OrderId, RegionCode};
 use common::read::{LogPageQuery, LogStart, Query};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,9 +33,8 @@ use crate::store::log_anchors::AnchorKey;
 use crate::store::orders::Order;
 use follower::Begun;
 use hub::Hubs;
-
-/// The most pages that this instance asks for at once: reads of other kinds find room beside them.
-const MAX_PAGES: usize = 8;
+use secrets::Secrets;
+use turns::Turns;
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +56,8 @@ pub struct LogRequest {
 /// All streams of this instance.
 pub(super) struct LogStreams {
     admissions: Admissions,
-    pages: Semaphore,
+    pages: Turns,
+    secrets: Arc<Secrets>,
     hubs: Arc<Hubs>,
 }
 
@@ -64,7 +65,8 @@ impl LogStreams {
     pub(super) fn new(followers: AdmissionSettings, bus: Bus, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self {
             admissions: Admissions::new(followers),
-            pages: Semaphore::new(MAX_PAGES),
+            pages: Turns::new(),
+            secrets: Arc::new(Secrets::new(tasks.clone(), stop.clone())),
             hubs: Arc::new(Hubs::new(bus, tasks, stop)),
         }
     }
@@ -100,11 +102,16 @@ impl Page {
 }
 
 impl App {
-    /// Opens a stream of a container's log.
+    /// Opens a stream of a container's log, by this secret of the order's.
     ///
     /// # Errors
     /// As [`App::log`]; [`Reason::Overloaded`] where too many follow. What fails later is told by events.
-    pub async fn follow_log(&self, order: &Order, request: LogRequest) -> Result<Follower, AppError> {
+    pub async fn follow_log(
+        &self,
+        order: &Order,
+        secret: Option<&str>,
+        request: LogRequest,
+    ) -> Result<Follower, AppError> {
         let (region, _) = deployed(order)?;
         let admission = self.log_streams.admit(&order.id)?;
         let page = |run, from| self.log_page(&order.id, region, request.container.clone(), run, from);
@@ -133,7 +140,9 @@ impl App {
             (None, None, Some(start)) => (page(None, LogStart::Since(start)).await?, false),
             (None, None, None) => (page(None, LogStart::Beginning).await?, false),
         };
-        Follower::begin(self.clone(), Begun { admission, region: region.clone(), request, page, skip_first })
+        let digest = self.secrets.digest(&[secret.unwrap_or_default()]);
+        let revoked = self.log_streams.secrets.revoked(&self.store, digest);
+        Follower::begin(self.clone(), Begun { admission, revoked, region: region.clone(), request, page, skip_first })
     }
 
     /// A part of a log. Waits for its turn.
@@ -145,7 +154,7 @@ impl App {
         run: Option<RunId>,
         from: LogStart,
     ) -> Result<Page, AppError> {
-        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.acquire()).await;
+        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.take(region)).await;
         let _turn = turn.map_err(|late| AppError::overloaded("too many logs are read; try again in a moment", late))?;
         Page::read(self.ask(order, region, Query::LogPage(LogPageQuery { container, run, from })).await?)
     }

@@ -52,7 +52,8 @@ impl IntoResponse for Events {
     fn into_response(self) -> Response {
         let mut response = Response::builder().body(self.0);
         for (name, value) in [
-            (header::CONTENT_TYPE, Self::CONTENT_TYPE),
+            // Existing clients read Latin 1 unless it says so.
+            (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
             (header::CACHE_CONTROL, NO_STORE),
             // Asks proxies to pass on each event as it comes.
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
@@ -98,9 +99,10 @@ impl LogsApi {
     ///
     /// Server-sent events: each line is `event:message` and `data:<line>`. A blank line says every other second that the
     /// stream is alive. The last event is `end`, and says why: `ContainerRestarted`, `PodReplaced`, `PodStopped`,
-    /// `EndReached`, `Unfollowed` or `ServerShutdown`. With `Accept: text/event-stream` every event has an `id`, but for an
-    /// `end` that comes before anything else was told; a client that comes back with the last one as `Last-Event-ID` gets
-    /// what came since, or an event `gap`.
+    /// `EndReached`, `Unfollowed`, `SecretRevoked` or `ServerShutdown`. With `Accept: text/event-stream` every event has an
+    /// `id`, but for an `end` that comes before anything else was told; a client that comes back with the last one as
+    /// `Last-Event-ID` gets what came since, or an event `gap`. Other clients, who print what they are told, are told nothing
+    /// of `EndReached`, `Unfollowed` and `ServerShutdown`: the stream ends, and begins with the same line when they ask again.
     ///
     /// The same query begins with the same line for as long as the container runs, unless that line was removed by the
     /// region's log rotation; then with the oldest line that is there.
@@ -147,7 +149,7 @@ impl LogsApi {
             return Err(AppError::invalid(problems).into());
         }
         let dialect = if accept.holds("text/event-stream") { Dialect::WithIds } else { Dialect::Plain };
-        let follower = app.follow_log(&order, request).await?;
+        let follower = app.follow_log(&order, secret.as_deref(), request).await?;
         let batches = stream::unfold(follower, async |mut follower| Some((follower.next().await?, follower)));
         let events = KeepAlive::new(Box::pin(batches), move |batch| write(&batch, dialect));
         Ok(Events(Body::from_bytes_stream(events)))

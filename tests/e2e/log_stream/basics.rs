@@ -39,8 +39,7 @@ fn a_stream_is_events_to_the_letter_and_blank_lines() -> Result<()> {
 
         let mut stream = LogStream::of(&order, "?unfollow=True", &[]).await?;
         while stream.more().await? {}
-        let end = "event:end\ndata:{\"message\":\"this is all that there is now\",\"reason\":\"Unfollowed\"}\n\n";
-        assert_eq!(String::from_utf8_lossy(&stream.raw), format!("{lines}{end}"));
+        assert_eq!(String::from_utf8_lossy(&stream.raw), lines, "they would print a last word as a line");
         Ok(())
     })
 }
@@ -130,6 +129,27 @@ fn the_same_query_begins_with_the_same_line() -> Result<()> {
             assert!(numbers.iter().copied().eq(first..first + numbers.len() as u64), "{query}: {numbers:?}");
             assert_eq!(first == 0, query.is_empty(), "{query} begins with line {first}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_last_line_is_whole_however_long_and_its_place_is_found_again() -> Result<()> {
+    test(async |t| {
+        let script = "echo first; head -c 40000 /dev/zero | tr '\\0' x; echo; sleep 1000";
+        let order = runs(t, t.shared().await?, &shell("long", script)).await?;
+        until("the long line is there", Duration::from_secs(10), async || {
+            Ok((order.log_text("").await?.len() > 40_000).then_some(()))
+        })
+        .await?;
+        for query in ["?tailLines=1", "?tailLines=1&unfollow=true"] {
+            let mut stream = LogStream::open(&order, query).await?;
+            assert_eq!(stream.line().await?.len(), 40_000, "{query}");
+            let mut again = stream.resume(&order, "?unfollow=true").await?;
+            assert_eq!(again.end().await?, "Unfollowed", "{query}");
+        }
+        let mut stream = LogStream::open(&order, "?tailLines=0&unfollow=true").await?;
+        assert_eq!(stream.end().await?, "Unfollowed");
         Ok(())
     })
 }

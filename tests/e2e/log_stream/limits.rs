@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use common::failure::Reason;
-use e2e::cost::Requests;
+use e2e::cost::{Requests, Stage};
 use e2e::log_stream::{Counted, LogStream, SILENT_AT_MOST};
+use e2e::operator::Operator;
 use e2e::order::Order;
 use e2e::system::Api;
 use e2e::test::{test, test_alone};
@@ -17,17 +18,21 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::{runs, shell, ticker};
 
+/// Checks that an answer says that there are too many streams, and when to come back.
+async fn overloaded(answer: reqwest::Response) -> Result<()> {
+    ensure!(answer.status() == 503 && answer.headers().contains_key("retry-after"), "{answer:?}");
+    let error: serde_json::Value = answer.json().await?;
+    ensure!(error["error"]["reason"] == serde_json::to_value(Reason::Overloaded)?, "{error}");
+    Ok(())
+}
+
 #[test]
 fn an_order_has_so_many_streams_and_one_that_ends_makes_room() -> Result<()> {
     test(async |t| {
         let order = runs(t, t.shared().await?, &ticker("ticker")).await?;
         let mut streams = try_join_all((0..16).map(|_| LogStream::open(&order, ""))).await?;
         let one_more = async || order.request(reqwest::Method::GET, "/k8s/pod/logs?unfollow=true").send_stream().await;
-        let refused = one_more().await?;
-        assert_eq!(refused.status(), 503);
-        assert!(refused.headers().contains_key("retry-after"));
-        let error: serde_json::Value = refused.json().await?;
-        assert_eq!(error["error"]["reason"], serde_json::to_value(Reason::Overloaded)?);
+        overloaded(one_more().await?).await?;
         for stream in &mut streams {
             Counted::from("line ", 0).read_many(stream, 5).await?;
         }
@@ -36,6 +41,34 @@ fn an_order_has_so_many_streams_and_one_that_ends_makes_room() -> Result<()> {
             Ok((one_more().await?.status() == 200).then_some(()))
         })
         .await
+    })
+}
+
+#[test]
+fn a_secret_that_was_replaced_ends_the_streams_that_it_opened_within_two_minutes() -> Result<()> {
+    test(async |t| {
+        let system = t.shared().await?;
+        let mut order = runs(t, system, &ticker("ticker")).await?;
+        let mut streams = try_join_all((0..2).map(|_| LogStream::open(&order, ""))).await?;
+        let operator = Operator::of(system)?;
+        let answer = operator.change(&order, "secret", &serde_json::json!({})).send().await?.ok()?;
+        answer["secret"].as_str().context("a secret")?.clone_into(&mut order.secret);
+        let (mut lines, mut new) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        let begun = Instant::now();
+        let read_to_the_end = streams.iter_mut().map(async |stream| {
+            loop {
+                let event = stream.next().await?.context("the end is told")?;
+                if event.name == "end" {
+                    return event.json();
+                }
+                ensure!(begun.elapsed() < Duration::from_mins(2), "it goes on");
+            }
+        });
+        for end in try_join_all(read_to_the_end).await? {
+            assert_eq!(end["reason"], "SecretRevoked");
+        }
+        // One of the new secret goes on.
+        lines.read_many(&mut new, 100).await
     })
 }
 
@@ -80,6 +113,121 @@ fn many_followers_share_one_request_to_the_apiserver() -> Result<()> {
         })
         .await?;
         assert_eq!(follows.len(), 1, "{follows:#?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_place_that_never_was_is_told_once_and_disturbs_nobody() -> Result<()> {
+    test(async |t| {
+        let system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let script = "echo begin; sleep 25; i=0; while :; do echo line $i; i=$((i+1)); usleep 20000; done";
+        let order = runs(t, &system, &shell("late", script)).await?;
+        let mut honest = LogStream::open(&order, "").await?;
+        assert_eq!(honest.line().await?, "begin");
+        let id = honest.last_id.clone().context("it has an id")?;
+        let run = id.split('.').next().context("a run")?;
+        drop(honest);
+        let requests = Requests::from_now(t.stack)?;
+        // Of this run, in a year that has not come.
+        let forged = format!("{run}.7258118400000000000.0");
+        let headers = [("accept", "text/event-stream"), ("last-event-id", forged.as_str())];
+        let mut strangers = try_join_all((0..2).map(|_| LogStream::of(&order, "", &headers))).await?;
+        let mut honest = LogStream::open(&order, "").await?;
+        assert_eq!(honest.line().await?, "begin");
+        Counted::from("line ", 0).read_many(&mut honest, 50).await?;
+        let asked = requests.of_workers_about(&order.id)?;
+        assert!(asked.len() < 40, "{}: {asked:#?}", asked.len());
+        for stranger in &mut strangers {
+            let gap = stranger.next().await?.context("a gap")?;
+            assert_eq!(gap.name, "gap", "{}", gap.text());
+            while stranger.line().await? != "line 0" {}
+            Counted::from("line ", 1).read_many(stranger, 20).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_worker_that_follows_as_many_logs_as_it_may_shows_the_others_by_pages() -> Result<()> {
+    test(async |t| {
+        let mut system = t.empty_system(t.stack.region.as_str()).await?;
+        let api = system.new_api(&[]).await?;
+        system.apis.push(api);
+        let worker = system.new_worker(&[("VKUBE_LOG_FOLLOWS", "1")])?;
+        system.workers.push(worker);
+        system.ready().await?;
+        let orders = [runs(t, &system, &ticker("one")).await?, runs(t, &system, &ticker("two")).await?];
+        let requests = Requests::from_now(t.stack)?;
+        let follows = |order: &Order| -> Result<usize> {
+            let asked = requests.at(Stage::Begun, &order.id)?;
+            Ok(asked.iter().filter(|request| request.uri.contains("follow=true")).count())
+        };
+        let mut one = LogStream::open(&orders[0], "").await?;
+        let (mut lines_of_one, mut lines_of_two) = (Counted::from("line ", 0), Counted::from("line ", 0));
+        lines_of_one.read_many(&mut one, 20).await?;
+        until("the first is followed", Duration::from_secs(20), async || Ok((follows(&orders[0])? > 0).then_some(())))
+            .await?;
+        let mut two = LogStream::open(&orders[1], "").await?;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(12) {
+            lines_of_one.read_many(&mut one, 50).await?;
+            lines_of_two.read_many(&mut two, 50).await?;
+        }
+        assert_eq!(follows(&orders[1])?, 0, "there is room for one");
+        drop(one);
+        let begun = Instant::now();
+        while follows(&orders[1])? == 0 {
+            lines_of_two.read_many(&mut two, 10).await?;
+            ensure!(begun.elapsed() < Duration::from_secs(40), "the other is followed when the first has left");
+        }
+        lines_of_two.read_many(&mut two, 100).await?;
+        assert!(two.silence <= SILENT_AT_MOST, "{:?}", two.silence);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_api_has_so_many_streams_and_one_that_ends_makes_room() -> Result<()> {
+    test(async |t| {
+        let mut system = t.empty_system(t.stack.region.as_str()).await?;
+        let api = system.new_api(&[("VKUBE_LOG_FOLLOWERS", "2")]).await?;
+        system.apis.push(api);
+        let worker = system.new_worker(&[])?;
+        system.workers.push(worker);
+        system.ready().await?;
+        let orders = [runs(t, &system, &ticker("one")).await?, runs(t, &system, &ticker("two")).await?];
+        let mut streams = vec![LogStream::open(&orders[0], "").await?, LogStream::open(&orders[1], "").await?];
+        let one_more = async || orders[1].request(reqwest::Method::GET, "/k8s/pod/logs").send_stream().await;
+        overloaded(one_more().await?).await?;
+        streams.pop();
+        until("there is room again", Duration::from_secs(10), async || {
+            Ok((one_more().await?.status() == 200).then_some(()))
+        })
+        .await?;
+        Counted::from("line ", 0).read_many(&mut streams[0], 20).await
+    })
+}
+
+#[test]
+fn a_container_that_says_nothing_is_followed_by_one_request() -> Result<()> {
+    test(async |t| {
+        let system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &shell("mute", "sleep 45; echo at last; sleep 1000")).await?;
+        let requests = Requests::from_now(t.stack)?;
+        let mut stream = LogStream::open(&order, "").await?;
+        while stream.raw.iter().all(|byte| *byte == b'\n') {
+            stream.more().await?;
+        }
+        assert_eq!(stream.line().await?, "at last");
+        drop(stream);
+        let follows = until("the follow has ended", Duration::from_secs(20), async || {
+            let asked = requests.of_workers_about(&order.id)?;
+            let follows = asked.iter().filter(|request| request.uri.contains("follow=true")).count();
+            Ok((follows > 0).then_some(follows))
+        })
+        .await?;
+        assert_eq!(follows, 1);
         Ok(())
     })
 }

@@ -10,6 +10,7 @@ use e2e::pod::pod;
 use e2e::system::END_WITHIN;
 use e2e::test::{test, test_alone};
 use e2e::until::until;
+use jiff::Timestamp;
 
 use super::{flood, runs, shell, ticker};
 
@@ -69,6 +70,39 @@ fn a_stream_outlives_its_workers() -> Result<()> {
 }
 
 #[test]
+fn a_stream_ends_with_the_last_line_of_its_time_though_nobody_could_read_it_then() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let end = Timestamp::now().as_second() + 6;
+        let mut stream = LogStream::open(&order, &format!("?endTimestamp={end}")).await?;
+        let mut lines = Counted::from("line ", 0);
+        lines.read_many(&mut stream, 50).await?;
+        system.workers[0].process.kill().await?;
+        while Timestamp::now().as_second() < end + 5 {
+            stream.more().await?;
+        }
+        system.workers[0].start_again().await?;
+        let reason = loop {
+            let event = stream.next().await?.context("the end is told")?;
+            match event.name.as_str() {
+                "message" => lines.check(&event.text())?,
+                "end" => break event.json()?["reason"].clone(),
+                other => anyhow::bail!("{other}: {}", event.text()),
+            }
+        };
+        assert_eq!(reason, "EndReached");
+        let log = order.log_text("?timestamps=true").await?;
+        let of_its_time = |line: &&str| {
+            let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
+            time.is_some_and(|time| time.as_second() <= end)
+        };
+        assert_eq!(lines.next, log.lines().filter(of_its_time).count() as u64);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_stream_outlives_nats() -> Result<()> {
     test(async |t| {
         let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
@@ -123,6 +157,36 @@ fn an_api_that_ends_says_so_and_another_goes_on() -> Result<()> {
         }
         let mut stream = stream.resume(&other, "").await?;
         reads_on(&mut lines, &mut stream, Duration::from_secs(3)).await
+    })
+}
+
+/// The lines of a stream that clients count: those that are not empty.
+fn counted(raw: &[u8]) -> Result<Vec<String>> {
+    Ok(String::from_utf8(raw.to_vec())?.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[test]
+fn an_api_that_ends_costs_a_client_that_counts_no_line() -> Result<()> {
+    test(async |t| {
+        let system = t.system(t.stack.region.as_str(), 2, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let mut stream = LogStream::of(&order, "?tailLines=5", &[]).await?;
+        for _ in 0..50 {
+            stream.line().await?;
+        }
+        system.apis[0].process.ask_to_end()?;
+        while stream.more().await? {}
+        let seen = counted(&stream.raw)?;
+        // As existing clients do: they skip as many as they have seen.
+        let mut again = LogStream::of(&order.by(&system.apis[1].client), "?tailLines=5", &[]).await?;
+        while counted(&again.raw)?.len() < seen.len() + 50 {
+            again.next().await?;
+        }
+        let all: Vec<String> = seen.iter().cloned().chain(counted(&again.raw)?.split_off(seen.len())).collect();
+        let numbers: Vec<u64> = all.iter().filter_map(|line| line.strip_prefix("data:line ")?.parse().ok()).collect();
+        ensure!(numbers.len() >= 75, "{all:?}");
+        ensure!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "{all:?}");
+        Ok(())
     })
 }
 

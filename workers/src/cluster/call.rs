@@ -100,6 +100,21 @@ impl ClusterError {
             _ => None,
         }
     }
+
+    /// Whether there is no such log.
+    pub fn is_of_no_log(&self) -> bool {
+        matches!(self.answer(), Some((400 | 404, _)))
+    }
+
+    /// Whether nothing came in time.
+    pub fn is_late(&self) -> bool {
+        matches!(self.source, CallError::Timeout(_))
+    }
+
+    /// Whether something behind the apiserver does not answer: a node.
+    pub fn is_of_the_node(&self) -> bool {
+        self.is_late() || matches!(self.answer(), Some((500 | 502 | 504, _)))
+    }
 }
 
 /// What an object must be for it to be written.

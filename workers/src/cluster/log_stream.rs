@@ -11,9 +11,6 @@ use tokio::time::timeout;
 use super::call::{Cluster, ClusterError};
 use super::log_lines::Lines;
 
-/// The longest that the apiserver may take to begin.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSource {
@@ -41,12 +38,13 @@ pub enum LogRange {
 }
 
 impl Cluster {
-    /// Opens a log. Costs one request.
+    /// Opens a log, which must begin within so long. Costs one request.
     pub async fn log_lines(
         &self,
         source: &LogSource,
         range: LogRange,
         follow: bool,
+        within: Duration,
     ) -> Result<Lines<impl AsyncBufRead + Unpin + Send + use<>>, ClusterError> {
         let what = if follow { "follow log" } else { "read log" };
         let params = LogParams {
@@ -67,8 +65,8 @@ impl Cluster {
         let request = Request::new(format!("/api/v1/namespaces/{}/pods", source.namespace)).logs(&source.pod, &params);
         let request = request.map_err(|error| ClusterError::request(what, error))?;
         let client = self.client();
-        let stream = timeout(OPEN_TIMEOUT, client.request_stream(request)).await;
-        let stream = stream.map_err(|_| ClusterError::timeout(what, OPEN_TIMEOUT))?;
+        let stream = timeout(within, client.request_stream(request)).await;
+        let stream = stream.map_err(|_| ClusterError::timeout(what, within))?;
         let stream = stream.map_err(|error| ClusterError::kube(what, error))?;
         Ok(Lines::new(Box::pin(stream)))
     }

@@ -21,10 +21,8 @@ impl Operation for LogQuery {
         let container = container(&pod, self.container.as_ref())?;
         match context.cluster.log(&namespace, &pod.name, &container.name, self).await {
             Ok(log) => Ok(log.bytes),
-            Err(error) => Err(match error.answer() {
-                Some((400 | 404, _)) => unavailable(&why_no_log(container, self.previous)),
-                Some(_) | None => error.into(),
-            }),
+            Err(error) if error.is_of_no_log() => Err(unavailable(&why_no_log(container, self.previous))),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One client's way through a log: pages until it has caught up, then its run's hub, and pages again whenever it falls
 //! behind. It has no task of its own: whoever reads the stream drives it, and dropping it ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::failure::Reason;
@@ -9,6 +10,7 @@ use common::name::{ContainerName, RegionCode};
 use common::telemetry::Chain;
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::event::{Batch, EndReason, Event};
 use super::hub::{Key, Seat};
@@ -24,6 +26,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// What a follower begins with.
 pub(super) struct Begun {
     pub(super) admission: Admission,
+    /// Cancelled when the secret that opened the stream is revoked.
+    pub(super) revoked: Arc<CancellationToken>,
     pub(super) region: RegionCode,
     pub(super) request: LogRequest,
     pub(super) page: Page,
@@ -35,11 +39,14 @@ pub(super) struct Begun {
 pub struct Follower {
     app: App,
     admission: Admission,
+    revoked: Arc<CancellationToken>,
     region: RegionCode,
     container: ContainerName,
     progress: Progress,
     at: At,
     pause: Duration,
+    /// Whether the last pages brought anything.
+    brought: bool,
 }
 
 /// Where a follower is.
@@ -60,7 +67,7 @@ enum At {
 
 impl Follower {
     pub(super) fn begin(app: App, begun: Begun) -> Result<Self, AppError> {
-        let Begun { admission, region, request, mut page, skip_first } = begun;
+        let Begun { admission, revoked, region, request, mut page, skip_first } = begun;
         let PageHead { container, run, present, .. } = page.head.clone();
         let Some(present) = present else {
             let message = "the pod has not been made yet; try again in a moment";
@@ -70,19 +77,27 @@ impl Follower {
         if skip_first {
             progress.after = take_line(&mut page.lines).map_err(AppError::internal)?.map(|line| line.mark);
         }
-        Ok(Self { app, admission, region, container, progress, at: At::Page(page), pause: BACKOFF.0 })
+        Ok(Self {
+            app,
+            admission,
+            revoked,
+            region,
+            container,
+            progress,
+            at: At::Page(page),
+            pause: BACKOFF.0,
+            brought: true,
+        })
     }
 
     /// What comes next; none = the stream is over.
     pub async fn next(&mut self) -> Option<Batch> {
-        let shutdown = self.app.shutdown.clone();
+        let (shutdown, revoked) = (self.app.shutdown.clone(), self.revoked.clone());
         while !matches!(self.at, At::Over) {
             let batch = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {
-                    self.at = At::Over;
-                    self.batch(self.progress.show_reason(EndReason::ServerShutdown))
-                }
+                () = shutdown.cancelled() => self.end(self.progress.show_reason(EndReason::ServerShutdown)),
+                () = revoked.cancelled() => self.end(self.progress.show_reason(EndReason::SecretRevoked)),
                 batch = self.step() => batch,
             };
             if batch.is_some() {
@@ -112,11 +127,14 @@ impl Follower {
 
     /// Some events of a page.
     fn show(&mut self, page: Page) -> Option<Batch> {
+        let before = self.progress.after;
         let (events, next) = self.progress.show_page(page);
+        self.brought |= before != self.progress.after;
         let batch = self.batch(events);
         self.at = match next {
             Next::Page(page) => At::Page(page),
             Next::Fetch => At::Fetch,
+            Next::Lost => At::Rest,
             Next::Broken => {
                 tracing::warn!(region = %self.region, "a page of a log cannot be read");
                 At::Rest
@@ -131,8 +149,9 @@ impl Follower {
         batch
     }
 
-    /// Asks for the next page; after a failure, not at once.
+    /// Asks for the next page; after a failure, not at once. Of the time that was asked for the last page shows the end.
     async fn fetch(&mut self) -> Option<Batch> {
+        self.progress.look_at_the_time(now_ns());
         let (container, run) = (Some(self.container.clone()), Some(self.progress.run.clone()));
         let page = self.app.log_page(&self.admission.order, &self.region, container, run, self.progress.start());
         match page.await {
@@ -158,6 +177,8 @@ impl Follower {
         };
         match seat.place(after) {
             Place::Before(number) => self.at = At::Live(seat, number),
+            // Pages bring what is between, unless they already have.
+            Place::Older if !std::mem::take(&mut self.brought) => self.rest().await,
             Place::Older => {}
             // The hub is a little behind, or waits for its region.
             Place::Unknown => {
@@ -193,11 +214,10 @@ impl Follower {
             }
             News::Ended(ended) => self.end(self.progress.show_end(ended)),
             News::Nothing => {
-                let left = self.progress.left_ns(now_ns());
-                match left.map(|left| Duration::from_nanos(u64::try_from(left).unwrap_or_default())) {
-                    Some(left) if timeout(left, seat.changed()).await.is_err() => {
-                        return self.end(self.progress.show_end_of_time());
-                    }
+                let left = self.progress.left_ns(now_ns()).map(|left| u64::try_from(left).unwrap_or_default());
+                match left.map(Duration::from_nanos) {
+                    // What the hub has not heard of a page shows.
+                    Some(left) if timeout(left, seat.changed()).await.is_err() => return None,
                     Some(_) => {}
                     None => seat.changed().await,
                 }

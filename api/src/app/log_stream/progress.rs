@@ -31,7 +31,10 @@ pub(super) struct Progress {
     not_before: Option<i64>,
     /// The first line beyond this time ends the stream.
     until: Option<(i64, EndReason)>,
-    unfollow: bool,
+    /// Why the stream ends when all was shown that there is; none = it goes on.
+    ends: Option<EndReason>,
+    /// Whether the client was told that the line after which it goes on is gone: until the next line it is nobody's place.
+    lost: bool,
     /// Whether the client knows that nothing of the run is left: then it misses nothing when the log is gone.
     over: bool,
 }
@@ -47,6 +50,8 @@ pub(super) enum Next {
     Broken,
     /// The run with which the stream ends: all was shown of the one before.
     LastRun,
+    /// Another page after a while: nobody knows where the next line is.
+    Lost,
     /// All was shown that there was a moment ago.
     CaughtUp,
     /// Nothing.
@@ -70,7 +75,8 @@ impl Progress {
             last_run,
             not_before,
             until,
-            unfollow: request.unfollow,
+            ends: request.unfollow.then_some(EndReason::Unfollowed),
+            lost: false,
             over: request.after.as_ref().is_some_and(|position| position.over),
         }
     }
@@ -85,17 +91,28 @@ impl Progress {
         self.until.map(|(until, _)| until.saturating_add(LATE_NS).saturating_sub(now))
     }
 
+    /// Has the stream end with what there is now, if the time that was asked for is over.
+    pub(super) fn look_at_the_time(&mut self, now: i64) {
+        if let Some((_, reason)) = self.until
+            && self.left_ns(now) <= Some(0)
+        {
+            self.ends = Some(reason);
+        }
+    }
+
     /// Some events of a page, and what comes after them.
     pub(super) fn show_page(&mut self, mut page: Page) -> (Vec<Event>, Next) {
         let mut events = Vec::new();
-        match std::mem::replace(&mut page.head.begins, Begins::There) {
-            Begins::There => {}
-            Begins::Later | Begins::Nowhere if self.over => {}
-            Begins::Later => {
-                let before = page.first().ok().flatten();
-                events.extend(self.after.map(|_| Event::Gap { after: self.after, before, message: ROTATED }));
-            }
-            Begins::Nowhere => events.push(Event::Gap { after: self.after, before: None, message: LOG_GONE }),
+        let (message, before) = match std::mem::replace(&mut page.head.begins, Begins::There) {
+            Begins::There => (None, None),
+            Begins::Later => (self.after.map(|_| ROTATED), page.first().ok().flatten()),
+            Begins::Nowhere => (Some(LOG_GONE), None),
+        };
+        if let Some(message) = message
+            && !std::mem::replace(&mut self.lost, true)
+            && !self.over
+        {
+            events.push(Event::Gap { after: self.after, before, message });
         }
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
@@ -116,18 +133,20 @@ impl Progress {
     }
 
     fn after_page(&self, head: &PageHead, events: &mut Vec<Event>) -> Next {
-        match (head.over, self.unfollow) {
+        match (head.over, self.ends) {
             _ if !head.at_end => Next::Fetch,
             _ if self.run != self.last_run => Next::LastRun,
             (Some(end), _) => self.end(EndReason::Run(end), events),
-            (None, true) => self.end(EndReason::Unfollowed, events),
-            (None, false) => Next::CaughtUp,
+            (None, Some(reason)) => self.end(reason, events),
+            (None, None) if self.lost => Next::Lost,
+            (None, None) => Next::CaughtUp,
         }
     }
 
     /// Goes to the first line of the run with which the stream ends.
     pub(super) fn go_to_last_run(&mut self) {
-        (self.run, self.after, self.over) = (self.last_run.clone(), None, false);
+        (self.run, self.after) = (self.last_run.clone(), None);
+        (self.over, self.lost) = (false, false);
     }
 
     /// Events of lines that came live, and whether more may follow.
@@ -142,13 +161,6 @@ impl Progress {
         let gap = ended.gap.then_some(Event::Gap { after: self.after, before: None, message: LOG_GONE });
         let mut events: Vec<_> = gap.into_iter().collect();
         self.end(EndReason::Run(ended.end), &mut events);
-        events
-    }
-
-    /// Events of the end of the time that was asked for.
-    pub(super) fn show_end_of_time(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        self.end(self.until.map_or(EndReason::EndReached, |(_, reason)| reason), &mut events);
         events
     }
 
@@ -169,7 +181,7 @@ impl Progress {
         if kept.gap {
             events.push(Event::Gap { after: self.after, before: Some(mark), message: ROTATED });
         }
-        self.after = Some(mark);
+        (self.after, self.lost) = (Some(mark), false);
         if self.not_before.is_none_or(|time| mark.time_ns >= time) {
             self.not_before = None;
             events.push(Event::Line { mark, text: kept.line.text });
@@ -307,6 +319,36 @@ mod tests {
         assert_eq!(short(&progress.show_end(ended)), ["gap", "PodReplaced"]);
         let (events, goes_on) = progress.show_lines(vec![line(9, false), line(8, false)]);
         assert_eq!((short(&events), goes_on), (vec!["EndReached".into()], false));
-        assert_eq!(short(&progress.show_end_of_time()), ["EndReached"]);
+    }
+
+    #[test]
+    fn when_the_time_is_over_what_is_left_is_shown_before_the_end() {
+        let mut progress = progress(&LogRequest { end: Some(8), ..LogRequest::default() });
+        for (now, seconds, expected) in [(10, &[5][..], &["5"][..]), (11, &[6, 7], &["6", "7", "EndReached"])] {
+            progress.look_at_the_time(now * SECOND_NS);
+            let (events, next) = progress.show_page(page(NOW, seconds, Begins::There, None));
+            assert_eq!(short(&events), expected, "{now}");
+            assert_eq!(matches!(next, Next::Over), now == 11, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_gone_is_told_once_and_nobody_is_placed_by_it() {
+        for (case, over, begins) in [
+            ("rotated away", false, Begins::Later),
+            ("gone", false, Begins::Nowhere),
+            ("at the end of a run that goes on", true, Begins::Later),
+        ] {
+            let after = Some(Position { run: run(NOW), after: Some(mark(9_000)), over });
+            let mut progress = progress(&LogRequest { after, ..LogRequest::default() });
+            for expected in [if over { &[][..] } else { &["gap"] }, &[], &[]] {
+                let (events, next) = progress.show_page(page(NOW, &[], begins, None));
+                assert_eq!(short(&events), expected, "{case}");
+                assert!(matches!(next, Next::Lost), "{case}: {next:?}");
+            }
+            let (events, next) = progress.show_page(page(NOW, &[4], begins, None));
+            assert_eq!((short(&events), progress.after), (vec!["4".to_owned()], Some(mark(4))), "{case}");
+            assert!(matches!(next, Next::CaughtUp), "{case}: {next:?}");
+        }
     }
 }

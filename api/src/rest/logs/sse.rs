@@ -42,6 +42,10 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
                 let body = json!({ "message": message, "after": after.map(time), "before": before.map(time) });
                 data(&mut out, body.to_string().as_bytes(), dialect);
             }
+            // They print what they are told, ask again, and skip as many lines as they have seen: this would cost them others.
+            Event::End {
+                reason: EndReason::ServerShutdown | EndReason::Unfollowed | EndReason::EndReached, ..
+            } if dialect == Dialect::Plain => {}
             Event::End { after, reason } => {
                 let over = matches!(reason, EndReason::Run(_));
                 // Before the log's first line is not before the first that was asked for: the same query leads there again.
@@ -172,6 +176,17 @@ mod tests {
             let text = String::from_utf8(written(Event::End { after, reason }, Dialect::WithIds)).unwrap();
             assert_eq!(text.lines().find(|line| line.starts_with("id:")), expected, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn clients_that_count_lines_are_told_no_end_but_the_runs() {
+        for reason in [EndReason::ServerShutdown, EndReason::Unfollowed, EndReason::EndReached] {
+            let end = || Event::End { after: None, reason };
+            assert_eq!(written(end(), Dialect::Plain), b"", "{reason:?}");
+            assert!(written(end(), Dialect::WithIds).ends_with(b"\n\n"), "{reason:?}");
+        }
+        let end = Event::End { after: None, reason: EndReason::Run(FollowEnd::PodStopped) };
+        assert!(written(end, Dialect::Plain).starts_with(b"event:end\ndata:"));
     }
 
     #[tokio::test(start_paused = true)]

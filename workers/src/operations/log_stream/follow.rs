@@ -6,21 +6,25 @@ use std::time::Duration;
 use common::log::{FollowEnd, Mark};
 use common::name::OrderId;
 use common::read::LogFollowQuery;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::place::{Found, Place, changed, find};
-use super::seek::{Seek, Taken};
+use super::seek::{Seek, Taken, now_ns};
 use crate::cluster::{ClusterError, LogSource};
 use crate::context::Context;
 
 /// How long to wait before a log is opened again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+/// How soon a log must begin of which a line is there.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon the line to go on after must be found: it is there already.
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
 /// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
 const WATCH_BEHIND: Duration = Duration::from_secs(3);
 /// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a log that nothing more comes to is tried, where it breaks off: its node may be lost.
+const LOST_WITHIN: Duration = Duration::from_secs(30);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
 const QUIET: Duration = Duration::from_secs(200);
 
@@ -78,40 +82,46 @@ enum Read {
 impl Follow<'_> {
     async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
         let (context, order) = (self.context, self.order);
-        let (mut pause, mut settled) = (BACKOFF.0, false);
+        let (mut pause, mut settled, mut heard) = (BACKOFF.0, false, Instant::now());
         loop {
             let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
                 // The cluster is not seen as it is.
                 listener.during(sleep(pause)).await?;
                 continue;
             };
-            let source = match &found.place {
-                Place::Here(source) => source,
-                Place::Gone(FollowEnd::PodReplaced)
+            let source = match (&found.place, found.over) {
+                (Place::Here(source), _) => source,
+                (Place::Gone, Some(FollowEnd::PodReplaced))
                     if found.present.is_none() && !std::mem::replace(&mut settled, true) =>
                 {
                     self.changed(&found, SETTLED_WITHIN, listener).await?;
                     continue;
                 }
-                Place::Gone(end) => {
-                    if !self.told {
-                        listener.gap().await?;
-                    }
-                    return Ok(*end);
-                }
+                (Place::Gone, over) => return self.end(over.unwrap_or(FollowEnd::PodStopped), listener).await,
             };
             let after = self.after;
-            let within = match self.read(source, listener).await? {
-                Read::Quiet => continue,
-                Read::Ended if source.previous => return Ok(FollowEnd::ContainerRestarted),
+            let read = self.read(source, listener).await?;
+            if after != self.after || !matches!(read, Read::Broken(_)) {
+                heard = Instant::now();
+            }
+            let within = match (read, found.over) {
+                (Read::Quiet, _) => continue,
+                (Read::Ended, Some(end)) if !source.live => return self.end(end, listener).await,
                 // Nothing more comes before the next run.
-                Read::Ended if !source.live => Duration::MAX,
-                Read::Missed => {
+                (Read::Ended, None) if !source.live => Duration::MAX,
+                (Read::Missed, _) => {
                     self.exact = self.changed(&found, WATCH_BEHIND, listener).await?;
                     continue;
                 }
-                Read::Ended => pause,
-                Read::Broken(error) => {
+                (Read::Ended, _) => pause,
+                (Read::Broken(error), Some(end)) if error.is_of_no_log() => {
+                    if !self.changed(&found, WATCH_BEHIND, listener).await? {
+                        return self.end(end, listener).await;
+                    }
+                    continue;
+                }
+                (Read::Broken(_), Some(end)) if heard.elapsed() > LOST_WITHIN => return self.end(end, listener).await,
+                (Read::Broken(error), _) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a log breaks off");
                     pause
                 }
@@ -121,6 +131,14 @@ impl Follow<'_> {
         }
     }
 
+    /// Says what is missing, if anything is.
+    async fn end(&self, end: FollowEnd, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
+        if !self.told || !self.exact {
+            listener.gap().await?;
+        }
+        Ok(end)
+    }
+
     async fn changed(&self, found: &Found, within: Duration, listener: &mut impl Listener) -> Result<bool, FollowEnd> {
         listener.during(changed(self.context, self.order, found, within)).await
     }
@@ -128,12 +146,20 @@ impl Follow<'_> {
     async fn read(&mut self, source: &LogSource, listener: &mut impl Listener) -> Result<Read, FollowEnd> {
         let mut seek = self.after.map_or(Seek::Found, Seek::After);
         if !self.exact {
-            seek = seek.without_the_line();
+            seek = seek.without_the_line(now_ns());
         }
-        let opened = listener.during(self.context.cluster.log_lines(source, seek.range(), source.live)).await?;
+        // The answer begins with the first line.
+        let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
+        let opening = self.context.cluster.log_lines(source, seek.range(now_ns()), source.live, within);
+        let opened = listener.during(opening).await?;
         let mut lines = match opened {
             Ok(lines) => lines,
-            Err(error) => return Ok(Read::Broken(error)),
+            Err(error) if within == QUIET && error.is_late() => return Ok(Read::Quiet),
+            Err(error) => {
+                // A log that ended well may have gone on: its kubelet may only have been started again.
+                self.told &= error.is_of_no_log();
+                return Ok(Read::Broken(error));
+            }
         };
         loop {
             if !seek.is_open() {
@@ -147,25 +173,23 @@ impl Follow<'_> {
             };
             let Some(mark) = line else { break };
             match seek.take(mark) {
-                Taken::Skip => {}
-                Taken::Give => self.tell(mark, lines.text(), listener).await?,
+                // Of those, only what is after a line is looked for.
+                Taken::Skip | Taken::Look(_) => {}
+                Taken::Give | Taken::Begin => self.tell(mark, lines.text(), listener).await?,
                 Taken::Missed => return Ok(Read::Missed),
             }
+        }
+        // Of a run that goes on, more of it may come.
+        let rest = lines.rest();
+        if let Some(mark) = rest.filter(|_| !source.live)
+            && seek.take(mark) == Taken::Give
+        {
+            self.tell(mark, lines.text(), listener).await?;
         }
         if seek.is_open() {
             return Ok(Read::Missed);
         }
-        match lines.rest() {
-            // More of it may come.
-            Some(_) if source.live => {}
-            Some(mark) => {
-                if seek.take(mark) == Taken::Give {
-                    self.tell(mark, lines.text(), listener).await?;
-                }
-                self.told = true;
-            }
-            None => self.told = true,
-        }
+        self.told = rest.is_none() || !source.live;
         Ok(Read::Ended)
     }
 

@@ -1,16 +1,17 @@
-//! `log-page`: a part of a log, of bounded size. Costs one request, unless the container restarts meanwhile.
+//! `log-page`: a part of a log, of bounded size. Costs one request, two for the last lines, unless the container restarts
+//! meanwhile.
 
 use std::time::Duration;
 
-use common::log::{Begins, FollowEnd, PAGE_BYTES, PageHead, write_line, write_page};
+use common::log::{Begins, PAGE_BYTES, PageHead, write_line, write_page};
 use common::name::OrderId;
 use common::read::LogPageQuery;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::{Operation, OperationError, RetryCause};
 use super::place::{Found, Place, changed, find, no_log};
-use super::seek::{Seek, Taken};
-use crate::cluster::{ClusterError, LogSource};
+use super::seek::{Seek, Taken, now_ns};
+use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
 /// The longest that a page is read: shorter than anybody waits for it.
@@ -26,6 +27,8 @@ enum Read {
         lines: Vec<u8>,
         at_end: bool,
     },
+    /// This is to be looked for.
+    Look(Seek),
     /// The line to begin with is not there.
     Missed,
     /// There is no such log.
@@ -41,27 +44,30 @@ impl Operation for LogPageQuery {
         let (mut seek, mut begins) = (Seek::start(self.from), Begins::There);
         for _ in 0..ATTEMPTS {
             let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
-            let page = |begins, lines: &[u8], at_end| {
-                let Found { container, run, present, place } = found.clone();
-                let over = match place {
-                    Place::Here(source) => source.previous.then_some(FollowEnd::ContainerRestarted),
-                    Place::Gone(end) => Some(end),
-                };
+            let page = |begins, lines: &[u8], at_end, over| {
+                let Found { container, run, present, .. } = found.clone();
                 write_page(&PageHead { container, run, present, over, begins, at_end }, lines)
             };
-            let Place::Here(source) = &found.place else { return Ok(page(Begins::Nowhere, &[], true)) };
-            let read = read(context, source, seek, deadline).await?;
+            let nowhere = || page(Begins::Nowhere, &[], true, found.over);
+            let Place::Here(source) = &found.place else { return Ok(nowhere()) };
+            let read = match read(context, source, seek, deadline).await {
+                Err(error) if error.is_of_the_node() && found.over.is_some() => return Ok(nowhere()),
+                read => read?,
+            };
             let within = match &read {
-                Read::Lines { .. } => Duration::ZERO,
+                Read::Lines { .. } | Read::Look(_) => Duration::ZERO,
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
                 continue;
             }
             match read {
-                Read::Lines { lines, at_end } => return Ok(page(begins, &lines, at_end)),
-                Read::Missed => (seek, begins) = (seek.without_the_line(), Begins::Later),
-                Read::NoLog if self.run.is_some() => return Ok(page(Begins::Nowhere, &[], true)),
+                Read::Lines { lines, at_end } => {
+                    return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
+                }
+                Read::Look(next) => seek = next,
+                Read::Missed => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
+                Read::NoLog if self.run.is_some() => return Ok(nowhere()),
                 Read::NoLog => return Err(no_log()),
             }
         }
@@ -70,36 +76,50 @@ impl Operation for LogPageQuery {
 }
 
 async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
-    let mut lines = match context.cluster.log_lines(source, seek.range(), false).await {
+    let within = deadline.saturating_duration_since(Instant::now());
+    let mut lines = match context.cluster.log_lines(source, seek.range(now_ns()), false, within).await {
         Ok(lines) => lines,
-        Err(error) if matches!(error.answer(), Some((400 | 404, _))) => return Ok(Read::NoLog),
+        Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
-    let mut page = Vec::new();
-    let part = |lines: Vec<u8>| Read::Lines { lines, at_end: false };
-    loop {
+    // Of the last lines any part says when they begin.
+    let parts = !source.live || matches!(seek, Seek::Tail(_));
+    // What is held may have begun before all that is asked for.
+    let mut unsure = match seek {
+        Seek::Holding(time, LogRange::Since(_)) => Some(Seek::Holding(time, LogRange::All)),
+        _ => None,
+    };
+    let (mut page, mut first) = (Vec::new(), true);
+    let at_end = loop {
         let line = match timeout_at(deadline, lines.next()).await {
             Ok(Ok(line)) => line,
             // What came until then is true all the same.
-            Ok(Err(_)) | Err(_) if !page.is_empty() => return Ok(part(page)),
+            Ok(Err(_)) | Err(_) if !page.is_empty() => break false,
             Ok(Err(error)) => return Err(ClusterError::broken("read log", error)),
             Err(_) => return Err(ClusterError::timeout("read log", READ_WITHIN)),
         };
-        let Some(mark) = line else { break };
+        let Some(mark) = line.or_else(|| lines.rest().filter(|_| parts)) else { break true };
         match seek.take(mark) {
             Taken::Skip => {}
             Taken::Give => write_line(&mut page, mark, lines.text()),
+            Taken::Begin => {
+                page.clear();
+                write_line(&mut page, mark, lines.text());
+                if !first || !matches!(seek, Seek::Holding(..)) {
+                    unsure = None;
+                }
+            }
+            Taken::Look(next) => return Ok(Read::Look(next)),
             Taken::Missed => return Ok(Read::Missed),
         }
+        first = false;
         if page.len() >= PAGE_BYTES {
-            return Ok(part(page));
+            break false;
         }
-    }
-    if !source.live
-        && let Some(mark) = lines.rest()
-        && seek.take(mark) == Taken::Give
-    {
-        write_line(&mut page, mark, lines.text());
-    }
-    Ok(if seek.is_open() { Read::Missed } else { Read::Lines { lines: page, at_end: true } })
+    };
+    Ok(match unsure {
+        Some(next) => Read::Look(next),
+        None if seek.is_open() => Read::Missed,
+        None => Read::Lines { lines: page, at_end },
+    })
 }

@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) present: Option<RunId>,
     /// Where its log is.
     pub(super) place: Place,
+    /// What becomes of it once all that is left of its log was read; none = more may come.
+    pub(super) over: Option<FollowEnd>,
 }
 
 /// Where a log is.
@@ -31,8 +33,8 @@ pub(super) struct Found {
 pub(super) enum Place {
     /// Here.
     Here(LogSource),
-    /// Nowhere, and what has become of the run.
-    Gone(FollowEnd),
+    /// Nowhere.
+    Gone,
 }
 
 /// Looks for a run: of the named container, or of the only one; this run, or the present one.
@@ -53,34 +55,45 @@ pub(super) fn find(
     let present = pod.as_ref().and_then(|pod| present(pod, &of(pod)?));
     let source = |pod: &PodSeen, previous, live| {
         let (namespace, container) = (namespace.clone(), name.to_string());
+        // Whatever was last heard of the containers of a pod that has ended.
+        let live = live && !pod.finished;
         Place::Here(LogSource { namespace, pod: pod.name.clone(), container, previous, live })
     };
+    // A pod that leaves may stay for as long as its node is lost, or its object is kept.
+    let wanted = !context.mirrors.deployments.is_complete()
+        || context.mirrors.deployments.of(&namespace).iter().any(|deployment| deployment.wanted > 0);
+    let over = |shown: &PodSeen| match &pod {
+        _ if !shown.finished && !shown.terminating => None,
+        Some(pod) if pod.uid != shown.uid => Some(FollowEnd::PodReplaced),
+        _ => (!wanted).then_some(FollowEnd::PodStopped),
+    };
     let Some(run) = run else {
-        let pod = pod.ok_or_else(|| no_pod(context, &namespace))?;
-        let container = container(&pod, Some(&name))?;
+        let pod = pod.as_ref().ok_or_else(|| no_pod(context, &namespace))?;
+        let container = container(pod, Some(&name))?;
         let none = || unavailable(&why_no_log(container, false));
         let (run, live) = (present.clone().ok_or_else(none)?, container.run.as_ref().is_some_and(|run| run.live));
-        let place = source(&pod, false, live);
-        return Ok(Found { container: name, run, present, place });
+        let (place, over) = (source(pod, false, live), over(pod));
+        return Ok(Found { container: name, run, present, place, over });
     };
-    let place = context.mirrors.pods.of(&namespace).iter().find_map(|pod| {
+    let found = context.mirrors.pods.of(&namespace).iter().find_map(|pod| {
         let container = of(pod).filter(|_| pod.order.as_ref() == Some(order))?;
         let is = |id: &str| RunId::of(&pod.uid, id).as_ref() == Some(run);
+        let restarted = Some(FollowEnd::ContainerRestarted);
         match &container.run {
-            Some(shown) if is(&shown.id) => Some(source(pod, false, shown.live)),
-            _ => container.previous_run.as_deref().is_some_and(is).then(|| source(pod, true, false)),
+            Some(shown) if is(&shown.id) => Some((source(pod, false, shown.live), over(pod))),
+            _ => container.previous_run.as_deref().is_some_and(is).then(|| (source(pod, true, false), restarted)),
         }
     });
-    let place = place.unwrap_or_else(|| {
+    let (place, over) = found.unwrap_or_else(|| {
         let same_pod = pod.as_ref().is_some_and(|pod| run.is_of_pod(&pod.uid));
-        let replaced = context.mirrors.deployments.of(&namespace).iter().any(|deployment| deployment.wanted > 0);
-        Place::Gone(match (same_pod, pod.is_some() || replaced) {
+        let end = match (same_pod, pod.is_some() || wanted) {
             (true, _) => FollowEnd::ContainerRestarted,
             (false, true) => FollowEnd::PodReplaced,
             (false, false) => FollowEnd::PodStopped,
-        })
+        };
+        (Place::Gone, Some(end))
     });
-    Ok(Found { container: name, run: run.clone(), present, place })
+    Ok(Found { container: name, run: run.clone(), present, place, over })
 }
 
 fn present(pod: &PodSeen, container: &ContainerSeen) -> Option<RunId> {

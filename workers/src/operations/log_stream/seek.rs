@@ -3,6 +3,7 @@
 
 use common::log::Mark;
 use common::read::LogStart;
+use jiff::Timestamp;
 
 use crate::cluster::LogRange;
 
@@ -15,8 +16,10 @@ const SECOND_NS: i64 = 1_000_000_000;
 pub(super) enum Seek {
     /// Nothing: every line is taken.
     Found,
-    /// The last lines, which the apiserver counts.
+    /// The time of the last lines, which the kubelet counts: parts of long ones too, so that the first may be no line.
     Tail(u32),
+    /// The line that holds what was written at this time, in nanoseconds, among these lines.
+    Holding(i64, LogRange),
     /// The first line of this time or younger, in nanoseconds.
     Since(i64),
     /// This line.
@@ -32,6 +35,10 @@ pub(super) enum Taken {
     Skip,
     /// It is wanted.
     Give,
+    /// It is wanted, and what was taken before is not.
+    Begin,
+    /// It says what else to look for.
+    Look(Seek),
     /// It is clearly younger than the line that is looked for, which is not there any more.
     Missed,
 }
@@ -48,21 +55,24 @@ impl Seek {
         }
     }
 
-    /// What to look for where the exact line is not there any more.
-    pub(super) fn without_the_line(self) -> Self {
+    /// What to look for where the exact line is not there any more. A line of a time to come says no time.
+    pub(super) fn without_the_line(self, now: i64) -> Self {
         match self {
+            Self::At(mark) | Self::After(mark) if mark.time_ns > now => Self::Found,
             Self::At(mark) => Self::Since(mark.time_ns),
             Self::After(mark) => Self::Since(mark.time_ns.saturating_add(1)),
-            Self::Found | Self::Tail(_) | Self::Since(_) => self,
+            Self::Found | Self::Tail(_) | Self::Holding(..) | Self::Since(_) => self,
         }
     }
 
-    /// Which lines to ask for: some before the one that is wanted, as they may be out of order.
-    pub(super) fn range(self) -> LogRange {
-        let since = |time_ns: i64| LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS);
+    /// Which lines to ask for: some before the one that is wanted, as they may be out of order; all where the node's clock
+    /// was set back since, or is ahead of ours.
+    pub(super) fn range(self, now: i64) -> LogRange {
         match self {
+            Self::At(mark) | Self::After(mark) if mark.time_ns > now => LogRange::All,
             Self::Found => LogRange::All,
             Self::Tail(count) => LogRange::Tail(count),
+            Self::Holding(_, range) => range,
             Self::Since(time_ns) => since(time_ns),
             Self::At(mark) | Self::After(mark) => since(mark.time_ns),
         }
@@ -76,7 +86,13 @@ impl Seek {
     /// Looks at the next line.
     pub(super) fn take(&mut self, line: Mark) -> Taken {
         let taken = match *self {
-            Self::Found | Self::Tail(_) => Taken::Give,
+            Self::Tail(_) => return Taken::Look(Self::Holding(line.time_ns, since(line.time_ns))),
+            Self::Holding(time_ns, _) if line.time_ns < time_ns => return Taken::Begin,
+            Self::Holding(time_ns, _) if line.time_ns == time_ns => {
+                *self = Self::Found;
+                return Taken::Begin;
+            }
+            Self::Found | Self::Holding(..) => Taken::Give,
             Self::Since(time_ns) if line.time_ns >= time_ns => Taken::Give,
             Self::At(mark) if mark == line => Taken::Give,
             Self::After(mark) if mark == line => {
@@ -97,6 +113,15 @@ impl Seek {
     }
 }
 
+/// The time, in nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX)
+}
+
+fn since(time_ns: i64) -> LogRange {
+    LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,8 +136,9 @@ mod tests {
         for (number, line) in lines.iter().enumerate() {
             match seek.take(*line) {
                 Taken::Skip => {}
+                Taken::Begin => found = vec![number],
                 Taken::Give => found.push(number),
-                Taken::Missed => return None,
+                Taken::Look(_) | Taken::Missed => return None,
             }
         }
         (!seek.is_open()).then_some(found)
@@ -131,10 +157,18 @@ mod tests {
             ("after the last", Seek::After(mark(30, 0)), &lines, Some(vec![])),
             ("at a line", Seek::At(mark(20, 1)), &lines, Some(vec![2, 3, 4])),
             ("a line that was never there", Seek::After(mark(20, 2)), &lines, None),
+            ("what holds a time", Seek::Holding(16, LogRange::All), &lines, Some(vec![0, 1, 2, 3, 4])),
+            ("what holds the time of its first part", Seek::Holding(20, LogRange::All), &lines, Some(vec![1, 2, 3, 4])),
+            ("what holds the end of the last one", Seek::Holding(31, LogRange::All), &lines, Some(vec![4])),
             ("since a time", Seek::Since(16), &lines, Some(vec![1, 2, 3, 4])),
             ("since a time to come", Seek::Since(31), &lines, Some(vec![])),
-            ("rotated away", Seek::After(mark(5, 0)).without_the_line(), &lines, Some(vec![0, 1, 2, 3, 4])),
-            ("only younger ones", Seek::After(mark(20, 7)).without_the_line(), &lines, Some(vec![4])),
+            (
+                "rotated away",
+                Seek::After(mark(5, 0)).without_the_line(20 * SECOND_NS),
+                &lines,
+                Some(vec![0, 1, 2, 3, 4]),
+            ),
+            ("only younger ones", Seek::After(mark(20, 7)).without_the_line(20 * SECOND_NS), &lines, Some(vec![4])),
             ("a line that is late by what is allowed", Seek::After(mark(10, 0)), &late, Some(vec![1, 2])),
         ] {
             assert_eq!(given(seek, lines), expected, "{case}");
@@ -151,8 +185,18 @@ mod tests {
 
     #[test]
     fn some_lines_before_are_asked_for() {
-        assert_eq!(Seek::After(mark(10 * SECOND_NS + 5, 0)).range(), LogRange::Since(8));
-        assert_eq!(Seek::After(mark(-1, 0)).range(), LogRange::Since(-3));
-        assert_eq!(Seek::start(LogStart::Since(i64::MAX)).range(), LogRange::Since(i64::MAX / SECOND_NS - 2));
+        let range = |seek: Seek| seek.range(20 * SECOND_NS);
+        assert_eq!(range(Seek::After(mark(10 * SECOND_NS + 5, 0))), LogRange::Since(8));
+        assert_eq!(range(Seek::After(mark(-1, 0))), LogRange::Since(-3));
+        assert_eq!(range(Seek::start(LogStart::Since(i64::MAX))), LogRange::Since(i64::MAX / SECOND_NS - 2));
+    }
+
+    #[test]
+    fn a_line_of_a_time_to_come_is_looked_for_among_all() {
+        let (now, seek) = (20 * SECOND_NS, Seek::After(mark(21 * SECOND_NS, 0)));
+        assert_eq!((seek.range(now), seek.without_the_line(now)), (LogRange::All, Seek::Found));
+        // The clock was set back after this line.
+        let lines = [mark(10 * SECOND_NS, 0), mark(21 * SECOND_NS, 0), mark(11 * SECOND_NS, 0)];
+        assert_eq!(given(seek, &lines), Some(vec![2]));
     }
 }

@@ -1,0 +1,116 @@
+//! Pages.
+
+use std::sync::Arc;
+
+use common::log::{Begins, PAGE_BYTES};
+use common::read::LogStart;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_page_begins_where_it_is_asked_to() {
+    let kubelet = Arc::new(Kubelet::default());
+    let lines =
+        [(10 * SECOND, "a\n"), (20 * SECOND, "b\n"), (20 * SECOND, "c\n"), (19 * SECOND, "d\n"), (30 * SECOND, "e")];
+    kubelet.set("p", false, &lines);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (case, from, begins, expected) in [
+        ("beginning", LogStart::Beginning, Begins::There, &["a", "b", "c", "d"][..]),
+        ("the last ones, of which one is not whole", LogStart::Tail(3), Begins::There, &["b", "c", "d"]),
+        ("the last one, which is not whole", LogStart::Tail(1), Begins::There, &["d"]),
+        ("since", LogStart::Since(20), Begins::There, &["b", "c", "d"]),
+        ("at", LogStart::At(mark(20 * SECOND, 1)), Begins::There, &["c", "d"]),
+        ("after", LogStart::After(mark(20 * SECOND, 0)), Begins::There, &["c", "d"]),
+        ("after the last", LogStart::After(mark(19 * SECOND, 0)), Begins::There, &[]),
+        ("rotated away", LogStart::After(mark(15 * SECOND, 0)), Begins::Later, &["b", "c", "d"]),
+        ("at one that was rotated away", LogStart::At(mark(9 * SECOND, 0)), Begins::Later, &["a", "b", "c", "d"]),
+    ] {
+        let (head, lines) = page(&context, None, from).await;
+        assert_eq!((head.begins, texts(&lines)), (begins, expected.to_vec()), "{case}");
+        assert!(head.at_end && head.run == run_id("b") && head.present == Some(run_id("b")), "{case}: {head:?}");
+    }
+    // Once nothing is written to it any more, what has no end is a line.
+    show(&context, "b", false, None);
+    let (_, lines) = page(&context, None, LogStart::After(mark(20 * SECOND, 1))).await;
+    assert_eq!(texts(&lines), ["d", "e"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_make_the_whole_log() {
+    let kubelet = Arc::new(Kubelet::default());
+    // Many lines of one time, and times that go back and forth.
+    let text = |number: i64| format!("{number:->300}");
+    let lines: Vec<_> = (0..6000).map(|n| ((n / 7 + n % 3) * 100_000_000, text(n) + "\n")).collect();
+    kubelet.logs.lock().unwrap().insert(("p".to_owned(), false), lines.clone());
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (mut found, mut from) = (Vec::new(), LogStart::Beginning);
+    loop {
+        let (head, lines) = page(&context, Some("b"), from).await;
+        assert_eq!(head.begins, Begins::There);
+        let bytes: usize = lines.iter().map(|(_, text)| text.len()).sum();
+        assert!(bytes <= PAGE_BYTES);
+        from = LogStart::After(lines.last().unwrap().0);
+        found.extend(lines.into_iter().map(|(_, text)| text + "\n"));
+        if head.at_end {
+            break;
+        }
+    }
+    assert!(found.iter().eq(lines.iter().map(|(_, text)| text)));
+    assert!(kubelet.asked.lock().unwrap().len() >= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_found_after_its_container_has_restarted() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", true, &[(10 * SECOND, "old\n"), (11 * SECOND, "last")]);
+    kubelet.set("p", false, &[(20 * SECOND, "new\n")]);
+    let context = kubelet.context();
+    show(&context, "c", true, Some("b"));
+    let (head, lines) = page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))).await;
+    assert_eq!((head.begins, texts(&lines)), (Begins::There, vec!["last"]));
+    assert_eq!((head.run, head.present), (run_id("b"), Some(run_id("c"))));
+
+    // The watch of pods is behind: the kubelet shows the new run's log already.
+    show(&context, "b", true, None);
+    let behind = page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0)));
+    let ((head, lines), ()) = tokio::join!(behind, async {
+        seconds(1).await;
+        show(&context, "c", true, Some("b"));
+    });
+    assert_eq!((head.begins, texts(&lines)), (Begins::There, vec!["last"]));
+
+    // After one more restart nothing is left of it.
+    show(&context, "d", true, Some("c"));
+    let (head, lines) = page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))).await;
+    assert_eq!((head.begins, lines.len(), head.present), (Begins::Nowhere, 0, Some(run_id("d"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_lines_are_whole_lines_of_the_log_whose_places_are_found_again() {
+    // As the kubelet shows a long line: its parts are entries of their own, and only the first one has its time.
+    let kubelet = Arc::new(Kubelet::default());
+    let whole = "long longer longest";
+    for (case, [one, two, three], expected) in [
+        ("at once", [20, 20, 20], (20 * SECOND, whole)),
+        ("slowly", [20, 21, 22], (20 * SECOND, whole)),
+        ("over a long time", [20, 30, 50], (50 * SECOND + 2, "longest")),
+    ] {
+        let [one, two, three] = [one * SECOND, two * SECOND + 1, three * SECOND + 2];
+        kubelet.set("p", false, &[(10 * SECOND, "a\n"), (one, "long "), (two, "longer "), (three, "longest\n")]);
+        let context = kubelet.context();
+        show(&context, "b", true, None);
+        let (head, lines) = page(&context, None, LogStart::Tail(1)).await;
+        assert_eq!((head.begins, texts(&lines)), (Begins::There, vec![expected.1]), "{case}");
+        assert_eq!(lines[0].0, mark(expected.0, 0), "{case}");
+        let (head, lines) = page(&context, Some("b"), LogStart::After(lines[0].0)).await;
+        assert_eq!((head.begins, lines.len()), (Begins::There, 0), "{case}: it is found again");
+    }
+    // Of lines of one time the first is known.
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (10 * SECOND, "b\n"), (10 * SECOND, "c\n")]);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (_, lines) = page(&context, None, LogStart::Tail(1)).await;
+    assert_eq!((texts(&lines), lines[0].0), (vec!["a", "b", "c"], mark(10 * SECOND, 0)));
+}
