@@ -210,7 +210,7 @@ fn a_region_that_nothing_was_heard_of_for_long_is_shown_while_it_has_orders() ->
     test(async |t| {
         let mut system = t.system("forgotten", 1, 1).await?;
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
-        order.running(&pod("forgotten", &[idle("idle")])).await?;
+        order.deployed(&pod("forgotten", &[idle("idle")])).await?;
         until("the order has an end", Duration::from_secs(20), async || {
             Ok((Operator::of(&system)?.details(&order).await?["order"]["endAt"] != 0).then_some(()))
         })

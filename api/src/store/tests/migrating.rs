@@ -50,3 +50,38 @@ async fn a_migration_that_fails_leaves_nobody_waiting() {
     let another = Store::new(&cluster.settings(&name)).unwrap();
     another.migrate().await.unwrap();
 }
+
+#[tokio::test]
+async fn stops_and_cancels_of_before_are_told_as_they_are_now() {
+    let cluster = cluster::shared().await;
+    let beside = cluster.connect(&cluster.new_database("template0").await).await;
+    let migration = |number: i32| {
+        let mut files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let file = files.find_map(|file| {
+            let file = file.unwrap();
+            file.file_name().to_str().unwrap().starts_with(&format!("V{number}__")).then(|| file.path())
+        });
+        std::fs::read_to_string(file.unwrap()).unwrap()
+    };
+    for number in 1..=10 {
+        beside.batch_execute(&migration(number)).await.unwrap();
+    }
+    // Of each order the second job stopped it, one by its end; of the third order the first job is cancelled.
+    let before = "insert into orders (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
+             duration_hours, amount, email, address, recipient, provider, service, service_id, service_category_id, \
+             public_key, last_sequence, target, target_sequence, deployed, deployed_sequence, end_sequence) \
+         select o, sha256(o::bytea), '', 'tests', 1, 'user', false, 1, 0, '', '', '', '', '', '', '', '', 2, \
+             '{\"run\": \"stopped\"}', 2, '{\"run\": \"stopped\"}', 2, case o when 'by-end' then 2 end \
+         from unnest(array['by-end', 'by-customer', 'cancelled']) o; \
+         insert into jobs (id, order_id, region, sequence, verb, target) \
+         select gen_random_uuid(), 'cancelled', 'ausrine', n, v, '{}' \
+         from (values (1, 'stop'), (2, 'cancel'), (3, 'stop')) as jobs (n, v)";
+    beside.batch_execute(before).await.unwrap();
+    beside.batch_execute(&migration(11)).await.unwrap();
+    let texts = async |sql: &str| -> Vec<String> {
+        beside.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(texts("select id from orders where target ->> 'stopped_by' = 'end'").await, ["by-end"]);
+    assert_eq!(texts("select id from orders where deployed ->> 'stopped_by' = 'end'").await, ["by-end"]);
+    assert_eq!(texts("select sequence::text from jobs where cancelled_at is not null").await, ["1"]);
+}
