@@ -178,3 +178,21 @@ fn there_is_no_log_before_there_is_a_pod() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_pod_that_no_node_has_room_for_has_no_log() -> Result<()> {
+    test(async |t| {
+        let order = t.order(&OrderOptions::units(1000)).await?;
+        let large = with(container("large", "pause:1"), "resource", json!({ "memory": "900Gi" }));
+        order.deployed(&pod("ausrine", &[large])).await?;
+        until("its status says that it finds no room", Duration::from_secs(20), async || {
+            let status = order.status().await?.ok()?;
+            let why = status.pointer("/podStatus/conditions/0/reason").cloned();
+            Ok((why == Some("Unschedulable".into())).then_some(()))
+        })
+        .await?;
+        let error = order.log("").await?.refused(409, Reason::LogUnavailable)?;
+        assert_eq!(error["message"], "container large has no log yet; try again in a moment");
+        Ok(())
+    })
+}

@@ -19,6 +19,10 @@ impl Operation for LogQuery {
             return Err(no_pod(context, &namespace));
         };
         let container = container(&pod, self.container.as_ref())?;
+        if pod.node.is_none() {
+            // The apiserver would answer with an empty log.
+            return Err(unavailable(&why_no_log(container, self.previous)));
+        }
         match context.cluster.log(&namespace, &pod.name, &container.name, self).await {
             Ok(log) => Ok(log.bytes),
             Err(error) if error.is_of_no_log() => Err(unavailable(&why_no_log(container, self.previous))),

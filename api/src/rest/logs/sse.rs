@@ -45,7 +45,7 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
             // They print what they are told, ask again, and skip as many lines as they have seen: this would cost them others.
             Event::End {
                 reason: EndReason::ServerShutdown | EndReason::Unfollowed | EndReason::EndReached, ..
-            } if dialect == Dialect::Plain => {}
+            } if dialect == Dialect::Plain => continue,
             Event::End { after, reason } => {
                 let over = matches!(reason, EndReason::Run(_));
                 // Before the log's first line is not before the first that was asked for: the same query leads there again.

@@ -46,7 +46,7 @@ fn images(scene: &Scene, own: &Own) -> Vec<Row> {
         Row("not waited for", Expected::ACCEPTED, keyed("web:1")),
         Row("the same key, another body", Expected::KEY_REUSED, keyed("web:2")),
         Row("none", Expected::Wrong(&[""]), edit(json!([]))),
-        Row("no list", Expected::Wrong(&[""]), edit(json!({}))),
+        Row("no list", Expected::Wrong(&["images"]), edit(json!({}))),
         Row("no container's repository", Expected::Wrong(&["[0].image"]), edit(image("busybox:1"))),
         Row("one container twice", Expected::Wrong(&["[1]"]), edit(twice)),
         Row("an unknown field", Expected::Wrong(&["[0].tag"]), edit(json!([{ "image": "web:1", "tag": "1" }]))),
