@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use common::name::RegionCode;
 use common::sealed::KeyRing;
+use tokio::sync::watch;
 
 use crate::cluster::fence::Fences;
-use crate::cluster::{Cluster, Mirrors};
+use crate::cluster::{Cluster, Facts, Mirrors};
 use crate::settings::PodSettings;
 
 /// What operations work with.
@@ -25,6 +26,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// What the cluster is seen to hold.
     pub mirrors: Mirrors,
+    /// What it was last found to be.
+    pub facts: watch::Sender<Facts>,
     /// Which job of an order may still change anything.
     pub fences: Fences,
 }

@@ -57,7 +57,6 @@ struct Parts {
     worker: Instance,
     jobs: Arc<Queue>,
     reads: Arc<Queue>,
-    facts: watch::Sender<Facts>,
     in_flight: InFlight,
 }
 
@@ -82,6 +81,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         rollout_timeout: settings.work.rollout_timeout,
         cluster,
         mirrors: Mirrors::default(),
+        facts: watch::Sender::new(Facts::default()),
         fences,
     });
     let parts = Parts {
@@ -90,7 +90,6 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         jobs: Arc::new(Queue::new(broker.clone(), stream::jobs_name(&settings.region))),
         reads: Arc::new(Queue::new(broker.clone(), stream::reads_name(&settings.region))),
         broker,
-        facts: watch::Sender::new(Facts::default()),
         in_flight: InFlight::default(),
     };
 
@@ -148,8 +147,8 @@ fn watch_cluster(parts: &Parts, tasks: &mut JoinSet<()>, leave: &CancellationTok
     tasks.spawn(async move { context.mirrors.pods.follow(&context.cluster, &token).await });
     let (context, token) = (Arc::clone(&parts.context), leave.clone());
     tasks.spawn(async move { context.mirrors.deployments.follow(&context.cluster, &token).await });
-    let (context, facts, token) = (Arc::clone(&parts.context), parts.facts.clone(), leave.clone());
-    tasks.spawn(async move { context.cluster.follow_facts(&facts, &token).await });
+    let (context, token) = (Arc::clone(&parts.context), leave.clone());
+    tasks.spawn(async move { context.cluster.follow_facts(&context.facts, &token).await });
 }
 
 fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
@@ -157,7 +156,7 @@ fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
         worker: parts.worker.clone(),
-        facts: parts.facts.subscribe(),
+        facts: parts.context.facts.subscribe(),
         random_ports: settings.random,
         in_flight: parts.in_flight.clone(),
     };
@@ -166,7 +165,7 @@ fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &
     let observer = Observer {
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
-        facts: parts.facts.subscribe(),
+        facts: parts.context.facts.subscribe(),
         settings: settings.clone(),
     };
     let token = stop.clone();
@@ -211,7 +210,7 @@ fn health(parts: &Parts, stop: &CancellationToken) -> Health {
         let queue = Arc::clone(queue);
         check(name, move || (!queue.is_there()).then(|| format!("stream {} has no consumer yet", queue.stream())))
     };
-    let (broker, facts, stop) = (parts.broker.clone(), parts.facts.subscribe(), stop.clone());
+    let (broker, facts, stop) = (parts.broker.clone(), parts.context.facts.subscribe(), stop.clone());
     let (pods, deployments) = (Arc::clone(&parts.context), Arc::clone(&parts.context));
     Health::new(vec![
         check("nats", move || unless(broker.is_connected(), "not connected")),

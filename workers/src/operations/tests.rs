@@ -54,6 +54,7 @@ pub(super) fn context_over(client: kube::Client) -> Context {
         rollout_timeout: Duration::from_secs(90),
         cluster: Cluster::new(client),
         mirrors,
+        facts: tokio::sync::watch::Sender::default(),
         fences: Fences { namespace: "vkube-system".to_owned(), worker: "worker-1".parse().unwrap() },
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::log::{FollowEnd, Mark};
 use common::name::OrderId;
 use common::read::LogFollowQuery;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::place::{Found, Place, changed, find};
 use super::seek::{Seek, Taken, now_ns};
@@ -23,8 +23,6 @@ const FOUND_WITHIN: Duration = Duration::from_secs(3);
 const WATCH_BEHIND: Duration = Duration::from_secs(3);
 /// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
-/// How long a log that nothing more comes to is tried, where it breaks off: its node may be lost.
-const LOST_WITHIN: Duration = Duration::from_secs(30);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
 const QUIET: Duration = Duration::from_secs(200);
 
@@ -82,7 +80,7 @@ enum Read {
 impl Follow<'_> {
     async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
         let (context, order) = (self.context, self.order);
-        let (mut pause, mut settled, mut heard) = (BACKOFF.0, false, Instant::now());
+        let (mut pause, mut settled) = (BACKOFF.0, false);
         loop {
             let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
                 // The cluster is not seen as it is.
@@ -101,9 +99,6 @@ impl Follow<'_> {
             };
             let after = self.after;
             let read = self.read(source, listener).await?;
-            if after != self.after || !matches!(read, Read::Broken(_)) {
-                heard = Instant::now();
-            }
             let within = match (read, found.over) {
                 (Read::Quiet, _) => continue,
                 (Read::Ended, Some(end)) if !source.live => return self.end(end, listener).await,
@@ -120,7 +115,7 @@ impl Follow<'_> {
                     }
                     continue;
                 }
-                (Read::Broken(_), Some(end)) if heard.elapsed() > LOST_WITHIN => return self.end(end, listener).await,
+                (Read::Broken(_), Some(end)) if found.node_lost => return self.end(end, listener).await,
                 (Read::Broken(error), _) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, "a log breaks off");
                     pause

@@ -50,8 +50,9 @@ impl Operation for LogPageQuery {
             };
             let nowhere = || page(Begins::Nowhere, &[], true, found.over);
             let Place::Here(source) = &found.place else { return Ok(nowhere()) };
+            let is_lost = found.node_lost && found.over.is_some() && self.run.is_some();
             let read = match read(context, source, seek, deadline).await {
-                Err(error) if error.is_of_the_node() && found.over.is_some() => return Ok(nowhere()),
+                Err(error) if error.is_of_the_node() && is_lost => return Ok(nowhere()),
                 read => read?,
             };
             let within = match &read {
@@ -94,7 +95,7 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
         let line = match timeout_at(deadline, lines.next()).await {
             Ok(Ok(line)) => line,
             // What came until then is true all the same.
-            Ok(Err(_)) | Err(_) if !page.is_empty() => break false,
+            Ok(Err(_)) | Err(_) if !page.is_empty() && !matches!(seek, Seek::Holding(..)) => break false,
             Ok(Err(error)) => return Err(ClusterError::broken("read log", error)),
             Err(_) => return Err(ClusterError::timeout("read log", READ_WITHIN)),
         };

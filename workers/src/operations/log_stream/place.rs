@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) present: Option<RunId>,
     /// Where its log is.
     pub(super) place: Place,
+    /// Whether its node is lost: its log cannot be read until that is back.
+    pub(super) node_lost: bool,
     /// What becomes of it once all that is left of its log was read; none = more may come.
     pub(super) over: Option<FollowEnd>,
 }
@@ -67,33 +69,41 @@ pub(super) fn find(
         Some(pod) if pod.uid != shown.uid => Some(FollowEnd::PodReplaced),
         _ => (!wanted).then_some(FollowEnd::PodStopped),
     };
+    let lost = |shown: &PodSeen| {
+        let facts = context.facts.borrow();
+        let is_ready = |name: &String| facts.nodes.iter().any(|node| node.name == *name && node.ready);
+        facts.answers && !shown.node.as_ref().is_some_and(is_ready)
+    };
     let Some(run) = run else {
         let pod = pod.as_ref().ok_or_else(|| no_pod(context, &namespace))?;
         let container = container(pod, Some(&name))?;
         let none = || unavailable(&why_no_log(container, false));
         let (run, live) = (present.clone().ok_or_else(none)?, container.run.as_ref().is_some_and(|run| run.live));
         let (place, over) = (source(pod, false, live), over(pod));
-        return Ok(Found { container: name, run, present, place, over });
+        return Ok(Found { container: name, run, present, place, node_lost: lost(pod), over });
     };
     let found = context.mirrors.pods.of(&namespace).iter().find_map(|pod| {
         let container = of(pod).filter(|_| pod.order.as_ref() == Some(order))?;
         let is = |id: &str| RunId::of(&pod.uid, id).as_ref() == Some(run);
         let restarted = Some(FollowEnd::ContainerRestarted);
         match &container.run {
-            Some(shown) if is(&shown.id) => Some((source(pod, false, shown.live), over(pod))),
-            _ => container.previous_run.as_deref().is_some_and(is).then(|| (source(pod, true, false), restarted)),
+            Some(shown) if is(&shown.id) => Some((source(pod, false, shown.live), lost(pod), over(pod))),
+            _ => {
+                let was = container.previous_run.as_deref().is_some_and(is);
+                was.then(|| (source(pod, true, false), lost(pod), restarted))
+            }
         }
     });
-    let (place, over) = found.unwrap_or_else(|| {
+    let (place, node_lost, over) = found.unwrap_or_else(|| {
         let same_pod = pod.as_ref().is_some_and(|pod| run.is_of_pod(&pod.uid));
         let end = match (same_pod, pod.is_some() || wanted) {
             (true, _) => FollowEnd::ContainerRestarted,
             (false, true) => FollowEnd::PodReplaced,
             (false, false) => FollowEnd::PodStopped,
         };
-        (Place::Gone, Some(end))
+        (Place::Gone, false, Some(end))
     });
-    Ok(Found { container: name, run: run.clone(), present, place, over })
+    Ok(Found { container: name, run: run.clone(), present, place, node_lost, over })
 }
 
 fn present(pod: &PodSeen, container: &ContainerSeen) -> Option<RunId> {

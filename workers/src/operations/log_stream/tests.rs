@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::super::Operation as _;
 use super::super::tests::context_over;
+use crate::cluster::Facts;
 use crate::context::Context;
 use crate::kubernetes::LABEL_ORDER;
 
@@ -181,6 +182,11 @@ async fn page(context: &Context, run: Option<&str>, from: LogStart) -> (PageHead
 
 fn texts(lines: &[(Mark, String)]) -> Vec<&str> {
     lines.iter().map(|(_, text)| text.as_str()).collect()
+}
+
+/// Has the cluster found that its nodes are gone.
+fn lose_nodes(context: &Context) {
+    context.facts.send_replace(Facts { answers: true, ..Facts::default() });
 }
 
 async fn seconds(count: u64) {

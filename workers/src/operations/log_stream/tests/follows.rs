@@ -7,6 +7,7 @@ use common::read::LogFollowQuery;
 
 use super::super::{Listener, follow};
 use super::*;
+use crate::operations::OperationError;
 
 /// Writes down what is told.
 #[derive(Default)]
@@ -178,12 +179,19 @@ async fn a_follow_of_a_pod_on_a_lost_node_ends_with_a_gap_once_another_has_taken
         tokio::time::sleep(Duration::from_millis(100)).await;
         *kubelet.lost.lock().unwrap() = true;
         seconds(600).await;
+        lose_nodes(&context);
         show_pods(&context, vec![lost, pod("q", "c", true, None)]);
     })
     .await;
     assert_eq!((end, told), (FollowEnd::PodReplaced, vec!["a".into(), "GAP".into()]));
     let (head, lines) = page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))).await;
     assert_eq!((head.over, head.begins, lines.len()), (Some(FollowEnd::PodReplaced), Begins::Nowhere, 0));
+
+    // While its node is there, it is asked again.
+    context.facts.send_replace(Facts::default());
+    let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
+    let asked = query.run(&context, &"a".parse().unwrap()).await;
+    assert!(matches!(asked, Err(OperationError::Retry(_))), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
