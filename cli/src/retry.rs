@@ -7,6 +7,8 @@ use crate::error::Error;
 
 /// How often a call is sent again.
 const MOST: u32 = 4;
+/// The shortest pause of a watch, whatever is asked for.
+const AT_LEAST: Duration = Duration::from_millis(100);
 /// The first pause; each later one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest pause.
@@ -19,7 +21,7 @@ pub(crate) fn pause(tries: u32, error: &Error) -> Option<Duration> {
 
 /// The pause of a watch after this many failures in a row. None = it will not see again what it watches.
 pub(crate) fn pause_of_watch(failures: u32, error: &Error) -> Option<Duration> {
-    error.is_outlasted().then(|| rest(failures, error))
+    error.is_outlasted().then(|| rest(failures, error).max(AT_LEAST))
 }
 
 /// As long as the API says, or longer each time.

@@ -73,6 +73,11 @@ fn a_customer_describes_and_labels_an_order() -> Result<()> {
         assert_eq!(keyed("annotation", said).await?.ok()?, json!({}), "it was said before");
         keyed("annotation", json!({ "description": "third" })).await?.refused(422, Reason::IdempotencyKeyReused)?;
         keyed("label", json!({ "customizedLabel": "a" })).await?.refused(422, Reason::IdempotencyKeyReused)?;
+        // It makes no job either, and takes none back.
+        for (method, path) in [(Method::POST, "/k8s/pod/restart"), (Method::DELETE, "/jobs/nobody's")] {
+            let request = order.request(method, path).header("idempotency-key", "k").json(&json!({}));
+            request.send().await?.refused(422, Reason::IdempotencyKeyReused)?;
+        }
         let shown = order.request(Method::GET, "/k8s/userService").send().await?.ok()?;
         assert_eq!((&shown["description"], &shown["customizedLabel"]), (&json!("second"), &json!("geese.v1")));
         Ok(())

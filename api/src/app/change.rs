@@ -144,7 +144,10 @@ impl App {
                 let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
                 answer.ok_or_else(|| AppError::internal("a taken idempotency key names a job"))
             }
-            (Accepted::No, _) => Err(self.not_accepted(&order.id, &region, step.needs()).await),
+            (Accepted::No, _) => match self.answered_by_another_request(&order.id, request, &digest).await? {
+                Some(answer) => Ok(answer),
+                None => Err(self.not_accepted(&order.id, &region, step.needs()).await),
+            },
         }
     }
 

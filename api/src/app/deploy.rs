@@ -67,7 +67,10 @@ impl App {
             }
             Ok(Accepted::No) => {
                 self.bus.ledger.release(reserved).await;
-                return Err(self.not_accepted(&order.id, &region, Needs::Nothing).await);
+                return match self.answered_by_another_request(&order.id, request, &digest).await? {
+                    Some(answer) => Ok(answer),
+                    None => Err(self.not_accepted(&order.id, &region, Needs::Nothing).await),
+                };
             }
             // Whether the statement took effect is not known: the sweeper asks the record before it frees anything.
             Err(error) => return Err(error.into()),

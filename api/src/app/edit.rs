@@ -101,6 +101,10 @@ impl App {
                 }
                 Accepted::No => {}
             }
+            // The same request may have come first.
+            if let Some(answer) = self.answered_by_another_request(&order.id, request, &digest).await? {
+                return Ok(answer);
+            }
             order = self.find_order(order.id.as_str()).await?;
             if order.target.as_ref().is_some_and(|target| target.revision == revision) {
                 return Err(self.not_accepted(&order.id, &region, Needs::Target).await);

@@ -73,6 +73,11 @@ impl<'a> Change<'a> {
         Ok(Self { order, earlier, is_said, key: key? })
     }
 
+    /// Refuses a key that stands for something that made no job.
+    pub(super) fn expect_a_job(&self) -> Result<(), AppError> {
+        if self.is_said { Err(key_reused()) } else { Ok(()) }
+    }
+
     /// The change as the core wants it.
     ///
     /// # Errors
@@ -89,9 +94,7 @@ impl<'a> Change<'a> {
         if !problems.is_empty() {
             return Err(AppError::invalid(problems));
         }
-        if self.is_said {
-            return Err(key_reused());
-        }
+        self.expect_a_job()?;
         Ok(ChangeRequest { body, idempotency_key: self.key, wait: prefer.wait(app.change_deadline()), until })
     }
 }

@@ -309,6 +309,7 @@ impl JobApi {
     ) -> Answer<Json<JobBody>, CancelFailures> {
         let change = Change::begin(&app, &secret, &key).await?;
         let body = body.json()?;
+        change.expect_a_job()?;
         let request = ChangeRequest { body: &body, idempotency_key: change.key, wait: Wait::No, until: Until::Created };
         let job = app.cancel(change.order, change.earlier, &id.0, request).await?;
         Ok(Json(JobBody::from(&job)))

@@ -57,7 +57,10 @@ impl Due {
     fn condition(self) -> String {
         match self {
             Self::Stop => format!("{ALIVE} and o.target ->> 'run' = 'running' and o.ends_at <= now() and {RESTED}"),
-            Self::Start => format!("{ALIVE} and o.target ->> 'stopped_by' = 'end' and o.ends_at > now() and {RESTED}"),
+            Self::Start => format!(
+                "{ALIVE} and o.target ->> 'stopped_by' = 'end' and o.target ->> 'run' = 'stopped' \
+                 and o.ends_at > now() and {RESTED}"
+            ),
             Self::DeleteAgain => {
                 format!("(o.aborted_at is not null or o.deleted_at is not null) and o.target is not null and {RESTED}")
             }

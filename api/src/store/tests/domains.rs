@@ -65,7 +65,8 @@ async fn a_domain_is_not_freed_for_another_while_its_order_takes_it_again() {
     database.run("insert into domains values ('shop.lt', 'one', now() - interval '2 minutes')").await;
     let mut client = database.beside().await;
     let held = client.transaction().await.unwrap();
-    held.execute("select 1 from orders where id = 'one' for update", &[]).await.unwrap();
+    // It waits, and looks at the order's new version afterwards.
+    held.execute("update orders set updated_at = now() where id = 'one'", &[]).await.unwrap();
     let shops = [&shop];
     let mut binding = Box::pin(bind(store, &one, &shops));
     let waits = tokio::time::timeout(Duration::from_millis(500), &mut binding).await;
