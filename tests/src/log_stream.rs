@@ -34,6 +34,11 @@ impl Event {
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.data).with_context(|| format!("no JSON: {}", self.text()))
     }
+
+    /// Why a stream ends, by its event `end`.
+    fn reason(&self) -> Result<String> {
+        Ok(self.json()?.pointer("/reason").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
 }
 
 /// An open stream.
@@ -115,7 +120,7 @@ impl LogStream {
         let event = self.next().await?.context("the stream has ended without a word")?;
         ensure!(event.name == "end", "not the end: {} {}", event.name, event.text());
         ensure!(self.next().await?.is_none(), "nothing comes after the end");
-        Ok(event.json()?.pointer("/reason").and_then(Value::as_str).unwrap_or_default().to_owned())
+        event.reason()
     }
 
     /// Takes the next event out of what has come; blank lines before it are dropped.
@@ -176,6 +181,18 @@ impl Counted {
         ensure!(line == format!("{}{}", self.prefix, self.next), "line {} instead of number {}", line, self.next);
         self.next += 1;
         Ok(())
+    }
+
+    /// Reads lines up to the event `end`, and gives its reason.
+    pub async fn read_to_the_end(&mut self, stream: &mut LogStream) -> Result<String> {
+        loop {
+            let event = stream.next().await?.context("the stream has ended without a word")?;
+            match event.name.as_str() {
+                "message" => self.check(&event.text())?,
+                "end" => return event.reason(),
+                other => bail!("{other}: {}", event.text()),
+            }
+        }
     }
 
     /// Reads so many lines.

@@ -83,15 +83,7 @@ fn a_stream_ends_with_the_last_line_of_its_time_though_nobody_could_read_it_then
             stream.more().await?;
         }
         system.workers[0].start_again().await?;
-        let reason = loop {
-            let event = stream.next().await?.context("the end is told")?;
-            match event.name.as_str() {
-                "message" => lines.check(&event.text())?,
-                "end" => break event.json()?["reason"].clone(),
-                other => anyhow::bail!("{other}: {}", event.text()),
-            }
-        };
-        assert_eq!(reason, "EndReached");
+        assert_eq!(lines.read_to_the_end(&mut stream).await?, "EndReached");
         let log = order.log_text("?timestamps=true").await?;
         let of_its_time = |line: &&str| {
             let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
@@ -130,15 +122,7 @@ fn an_api_that_ends_says_so_and_another_goes_on() -> Result<()> {
         lines.read_many(&mut stream, 50).await?;
         let begun = Instant::now();
         system.apis[0].process.ask_to_end()?;
-        let reason = loop {
-            let event = stream.next().await?.context("the end is told")?;
-            match event.name.as_str() {
-                "message" => lines.check(&event.text())?,
-                "end" => break event.json()?["reason"].clone(),
-                other => anyhow::bail!("{other}: {}", event.text()),
-            }
-        };
-        assert_eq!(reason, "ServerShutdown");
+        assert_eq!(lines.read_to_the_end(&mut stream).await?, "ServerShutdown");
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         assert!(stream.next().await?.is_none());
         let ended = system.apis[0].process.wait(END_WITHIN).await?;
