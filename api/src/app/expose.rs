@@ -47,20 +47,20 @@ impl App {
         if let Some(job) = earlier {
             return self.answered_before(job, &digest, request.wait).await;
         }
+        let mut refused = None;
         for _ in 0..ATTEMPTS {
             let region = self.region_of_deployed(&order)?;
-            let target = order.target.as_ref().ok_or_else(not_deployed)?;
+            let (target, base) = order.target.as_ref().zip(order.target_sequence).ok_or_else(not_deployed)?;
             let pod = self.store.pod(&order.id, target.revision).await?;
             let pod = pod.ok_or_else(|| AppError::internal("a target's revision is on record"))?;
-            let before = target.exposure.clone();
-            let exposure = read(ask, request.body, &before, &pod)?;
+            let exposure = read(ask, request.body, &target.exposure, &pod)?;
             let domains: Vec<Domain> =
                 exposure.ingress().map(|ingress| ingress.domains.keys().cloned().collect()).unwrap_or_default();
 
             let id = JobId::new();
             let idempotency = request.idempotency_key.map(|key| (key, &digest));
             let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
-            match self.store.accept_expose(&acceptance, &before, &exposure, &domains).await? {
+            match self.store.accept_expose(&acceptance, base, &exposure, &domains).await? {
                 Accepted::Yes(job) => return self.carry_out(job, pod, request.wait).await,
                 Accepted::KeyTaken => {
                     let answer = self.answered_by_another_request(&order.id, request, &digest).await?;
@@ -72,21 +72,22 @@ impl App {
             if let Some(answer) = self.answered_by_another_request(&order.id, request, &digest).await? {
                 return Ok(answer);
             }
-            let freed = self.free_or_refuse(&order, &domains).await?;
-            order = self.find_order(order.id.as_str()).await?;
-            if !freed && order.target.as_ref().is_some_and(|target| target.exposure == before) {
+            self.free_or_refuse(&order, &domains).await?;
+            // Once, a domain may have been in the way that is free now.
+            if refused.replace(base) == Some(base) {
                 return Err(self.not_accepted(&order.id, &region, Needs::Target).await);
             }
+            order = self.find_order(order.id.as_str()).await?;
         }
         Err(AppError::new(Reason::Overloaded, "others keep changing the order; try again"))
     }
 
-    /// Frees domains that other orders do not use any more, and says whether there were any; those that they do use are named.
-    async fn free_or_refuse(&self, order: &Order, domains: &[Domain]) -> Result<bool, AppError> {
-        let freed = self.store.free_domains(domains).await? > 0;
+    /// Frees domains that other orders do not use any more; those that they do use are named.
+    async fn free_or_refuse(&self, order: &Order, domains: &[Domain]) -> Result<(), AppError> {
+        self.store.free_domains(domains).await?;
         let taken = self.store.domains_of_others(&order.id, domains).await?;
         if taken.is_empty() {
-            return Ok(freed);
+            return Ok(());
         }
         let names: Vec<&str> = taken.iter().map(Domain::as_str).collect();
         let message = format!("another order has bound {}; unbind there first, or choose others", names.join(", "));

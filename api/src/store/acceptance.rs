@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::ingress::{Domain, Exposure};
 use common::job::{Run, Until, Verb};
-use common::name::{JobId, OrderId, RegionCode, Revision};
+use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
 use common::pod::Pod;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
@@ -173,15 +173,15 @@ impl Store {
         self.accept(&sql, acceptance, &[&word.actor, &Json(&word.detail), &key, &digest]).await
     }
 
-    /// Accepts a change of the order's domains, while they are as `before`: these become its own, and each is of one order. One
-    /// statement; what it has claimed without accepting the change is free for others after a minute.
+    /// Accepts a change of the order's domains, while its target is that of the sequence `base`: these become its own, and each
+    /// is of one order. One statement; what it has claimed without accepting the change is free for others after a minute.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn accept_expose(
         &self,
         acceptance: &Acceptance<'_>,
-        before: &Exposure,
+        base: Sequence,
         exposure: &Exposure,
         domains: &[Domain],
     ) -> Result<Accepted, StoreError> {
@@ -194,7 +194,7 @@ impl Store {
                  update orders set last_sequence = last_sequence + 1, updated_at = now(), \
                      target_sequence = last_sequence + 1, target = target || $6::jsonb \
                  where id = $1 and {TAKES_CHANGES} and not {} and region = $2 and target is not null \
-                     and target -> 'exposure' is not distinct from $7::jsonb \
+                     and target_sequence = $7 \
                      and (select count(*) from claimed) = cardinality($8::text[]) \
                  returning last_sequence, target \
              ) \
@@ -205,8 +205,8 @@ impl Store {
             jobs::COLUMNS
         );
         let patch = Patch { exposure: Some(exposure.clone()), ..Patch::default() };
-        let before = (!before.is_never()).then_some(Json(before));
-        self.accept(&sql, acceptance, &[&Json(patch), &before, &domains::texts(domains)]).await
+        let base = parsed("target_sequence", i32::try_from(base.get()))?;
+        self.accept(&sql, acceptance, &[&Json(patch), &base, &domains::texts(domains)]).await
     }
 
     /// Accepts the job that takes back another, which is the order's newest and has not begun: its target is what the order was

@@ -14,12 +14,16 @@ pub(super) fn texts(domains: &[Domain]) -> Vec<&str> {
 impl Store {
     /// Frees those of some domains that their order does not name any more: neither as its target, nor in its region, nor by a
     /// job that has not ended. One that was asked for within the last minute stays, as a statement that accepts it may have
-    /// begun before this one.
+    /// begun before this one. Rows are locked in the order in which that one claims them.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn free_domains(&self, domains: &[Domain]) -> Result<u64, StoreError> {
-        let sql = "delete from domains d where d.domain = any($1) and d.since < now() - interval '1 minute' \
+        let sql = "with locked as materialized ( \
+                       select domain from domains where domain = any($1) order by domain collate \"C\" for update \
+                   ) \
+                   delete from domains d using locked where d.domain = locked.domain \
+                   and d.since < now() - interval '1 minute' \
                    and not exists ( \
                        select from orders o where o.id = d.order_id \
                        and (o.target #> '{exposure,bound,domains}' ? d.domain \

@@ -1,7 +1,7 @@
 //! Table `orders`: what customers have paid for.
 
 use common::ingress::Ingress;
-use common::name::{OrderId, RegionCode, Revision};
+use common::name::{OrderId, RegionCode, Revision, Sequence};
 use common::pod::Storage;
 use common::quantity::Units;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::history::{Changed, Event, Word, key_taken};
-use super::jobs::{self, Job};
+use super::jobs::{self, Job, counter};
 use super::target::StoredTarget;
 use super::{Page, Store, StoreError, parsed};
 
@@ -89,6 +89,8 @@ pub struct Order {
     pub last_revision: Option<Revision>,
     /// What it is to be in its region, by the newest job that may still come true.
     pub target: Option<StoredTarget>,
+    /// The sequence of that job.
+    pub target_sequence: Option<Sequence>,
     /// What it is there, by the record.
     pub deployed: Option<StoredTarget>,
     /// The name of the operator who made it.
@@ -102,20 +104,16 @@ pub struct Order {
 /// The columns of [`order`], in its order.
 pub(super) const COLUMNS: &str = "o.id, o.units, o.port_specification, o.storage, o.region, o.duration_hours, o.amount, o.email, \
      o.address, o.recipient, o.provider, o.service, o.service_id, o.service_category_id, o.public_key, o.created_at, \
-     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.deleted_at, o.last_revision, o.target, o.deployed, o.made_by, \
+     o.updated_at, o.activated_at, o.ends_at, o.aborted_at, o.deleted_at, o.last_revision, o.target, o.target_sequence, o.deployed, o.made_by, \
      o.description, o.customized_label, \
      coalesce(o.ends_at <= now(), false) as is_over";
 
 /// Reads an order out of a row that has [`COLUMNS`].
 pub(super) fn order(row: &Row) -> Result<Order, StoreError> {
     let region: Option<String> = row.try_get("region")?;
-    let counted = |column: &'static str| -> Result<Option<Revision>, StoreError> {
-        let number: Option<i32> = row.try_get(column)?;
-        let number = number.filter(|number| *number != 0).map(i64::from);
-        number
-            .map(|n| parsed(column, u64::try_from(n).map_err(drop).and_then(|n| n.try_into().map_err(drop))))
-            .transpose()
-    };
+    let last_revision: i32 = row.try_get("last_revision")?;
+    let target_sequence: i32 = row.try_get("target_sequence")?;
+    let numbered = |number: i32| (number != 0).then_some(number);
     let target = |column: &'static str| -> Result<Option<StoredTarget>, StoreError> {
         Ok(row.try_get::<_, Option<Json<StoredTarget>>>(column)?.map(|Json(target)| target))
     };
@@ -150,8 +148,9 @@ pub(super) fn order(row: &Row) -> Result<Order, StoreError> {
         is_over: row.try_get("is_over")?,
         aborted_at: row.try_get("aborted_at")?,
         deleted_at: row.try_get("deleted_at")?,
-        last_revision: counted("last_revision")?,
+        last_revision: numbered(last_revision).map(|number| counter("last_revision", number)).transpose()?,
         target: target("target")?,
+        target_sequence: numbered(target_sequence).map(|number| counter("target_sequence", number)).transpose()?,
         deployed: target("deployed")?,
         made_by: row.try_get("made_by")?,
         description: row.try_get("description")?,

@@ -181,7 +181,7 @@ async fn an_order_has_so_many_jobs_that_have_not_ended_and_no_more_but_it_can_be
         try_deploy(store, &order, &region(), &pod(&[]), None).await,
         store.accept_deploy(&acceptance(), &pod(&[]), Until::Created, before.last_revision).await.unwrap(),
         try_step(store, &order, Verb::Stop).await.0,
-        store.accept_expose(&acceptance(), &Exposure::Never, &Exposure::Unbound, &[]).await.unwrap(),
+        store.accept_expose(&acceptance(), before.target_sequence.unwrap(), &Exposure::Unbound, &[]).await.unwrap(),
     ] {
         assert!(matches!(refused, Accepted::No));
     }

@@ -20,7 +20,8 @@ fn bound(domains: &[&Domain]) -> Exposure {
 async fn bind(store: &Store, order: &OrderId, domains: &[&Domain]) -> Accepted {
     let acceptance = Acceptance { order, region: &region(), job: JobId::new(), idempotency: None };
     let claimed: Vec<Domain> = domains.iter().map(|domain| (*domain).clone()).collect();
-    store.accept_expose(&acceptance, &Exposure::Never, &bound(domains), &claimed).await.unwrap()
+    let base = now(store, order).await.target_sequence.unwrap();
+    store.accept_expose(&acceptance, base, &bound(domains), &claimed).await.unwrap()
 }
 
 /// The order that has a domain.

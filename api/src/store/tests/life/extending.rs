@@ -72,7 +72,10 @@ impl Customer {
                 let base = Some(1.try_into().unwrap());
                 store.accept_deploy(&acceptance, &pod(&[80]), Until::Created, base).await
             }
-            Self::Exposes => store.accept_expose(&acceptance, &Exposure::Never, &Exposure::Unbound, &[]).await,
+            Self::Exposes => {
+                let base = now(store, order).await.target_sequence.unwrap();
+                store.accept_expose(&acceptance, base, &Exposure::Unbound, &[]).await
+            }
             Self::Stops => Ok(try_step(store, order, Verb::Stop).await.0),
         };
         let Accepted::Yes(job) = accepted.unwrap() else { panic!("{self:?}") };
