@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use common::job::{Job, JobResult, JobStarted};
 use common::name::{Instance, JobId, RegionCode};
@@ -159,15 +160,10 @@ impl Bus {
         self.inner.streams.ensure_region(region).await
     }
 
-    /// When the younger of the region's queue of jobs and the stream of results was made, once that is known. A job that
-    /// was published before and has no result was lost with its stream and must be published again.
-    pub fn queues_made_at(&self, region: &RegionCode) -> Option<Timestamp> {
-        self.inner.streams.queues_made_at(region)
-    }
-
     /// Publishes a job and returns its place when the stream has it; with `reply`, its worker tells this instance of its progress.
-    /// Publishing it again is harmless. After [`BusError::Timeout`] it may be there or come there later: publish the same
-    /// job again, never call it failed.
+    /// Publishing it again is harmless: what a server of a moment ago has it holds once. [`BusError::Repeated`] says that it had
+    /// the job and has it no more. After [`BusError::Timeout`] it may be there or come there later: publish the same job again,
+    /// never call it failed.
     pub async fn publish_job(&self, job: &Job, reply: bool) -> Result<u64, BusError> {
         let payload = Bytes::from(serde_json::to_vec(job).map_err(|error| BusError::refused("a job", error))?);
         let message = || {
@@ -180,13 +176,18 @@ impl Bus {
         };
         let subject = subject::job(&job.region, job.change.verb());
         let stream = stream::jobs_name(&job.region);
-        match self.publish(&job.region, &stream, &subject, message()).await {
+        let ack = match self.publish(&job.region, &stream, &subject, message()).await {
             Err(BusError::Missing(_)) => {
                 self.inner.streams.forget_region(&job.region);
                 self.publish(&job.region, &stream, &subject, message()).await
             }
             published => published,
+        }?;
+        // The server knows its id, though a worker, a client or a person may have taken the job out since.
+        if ack.duplicate && !self.is_queued(&job.region, job.id, ack.sequence).await? {
+            return Err(BusError::Repeated);
         }
+        Ok(ack.sequence)
     }
 
     /// Takes a job out of its region's queue, if it is still there, at its place. One that a worker has in its hands goes on.
@@ -204,6 +205,12 @@ impl Bus {
     pub async fn is_queued(&self, region: &RegionCode, job: JobId, sequence: u64) -> Result<bool, BusError> {
         self.inner.link.check_connected()?;
         results::is_queued(&self.inner.link, region, job, sequence).await
+    }
+
+    /// The end of a job, if anybody has told it.
+    pub async fn result(&self, region: &RegionCode, job: JobId) -> Result<Option<JobResult>, BusError> {
+        self.inner.link.check_connected()?;
+        results::find(&self.inner.link, region, job).await
     }
 
     /// Publishes the end of a job that was withdrawn, and tells whoever waits for it. False = it had ended before; that end
@@ -270,6 +277,11 @@ impl Bus {
         self.inner.link.client.clone()
     }
 
+    /// Whether there is a connection to NATS now.
+    pub fn is_connected(&self) -> bool {
+        self.inner.link.is_connected()
+    }
+
     /// What is not ready, without asking anybody.
     pub fn health(&self) -> BusHealth {
         let troubles = [
@@ -294,10 +306,9 @@ impl Bus {
         stream: &str,
         subject: &str,
         message: PublishMessage,
-    ) -> Result<u64, BusError> {
+    ) -> Result<PublishAck, BusError> {
         let sent = self.send(region, stream, subject, message).await?;
-        let ack = sent.await.map_err(|error| BusError::of_publish(stream, error))?;
-        Ok(ack.sequence)
+        sent.await.map_err(|error| BusError::of_publish(stream, error))
     }
 
     async fn send(

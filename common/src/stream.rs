@@ -62,6 +62,8 @@ pub fn jobs(region: &RegionCode, settings: StreamSettings) -> Config {
         // The server sets this much of its disk aside, for each region.
         max_bytes: 64 << 20,
         max_message_size: 1 << 20,
+        // A job that was lost is not taken again before.
+        duplicate_window: Duration::from_mins(1),
         num_replicas: settings.replicas,
         ..Config::default()
     }

@@ -143,9 +143,8 @@ impl App {
         }
     }
 
-    /// Tells the end of jobs that were taken out of their queue by whoever cancelled them, and that nobody told of. Harmless
-    /// where somebody did: a second end is refused. One that is still in its queue ends when a worker comes to it. A region
-    /// whose queue cannot be asked holds up no other.
+    /// Ends jobs that were cancelled, and that nobody ended. Harmless where somebody did: a second end is refused. A region whose
+    /// queue cannot be asked holds up no other.
     pub(super) async fn end_left_cancelled(&self, jobs: Vec<(Job, Sequence)>) {
         let mut closed = BTreeSet::new();
         for (job, by) in jobs {
@@ -163,13 +162,11 @@ impl App {
         }
     }
 
-    /// Ends a cancelled job that is not in its queue. False = it is there, or has ended.
+    /// Takes a cancelled job out of its queue, if it is there, and ends it. False = it has ended.
     async fn end_left(&self, job: &Job, by: Sequence) -> Result<bool, BusError> {
         let Some(place) = job.stream_sequence else { return Ok(false) };
-        if self.bus.is_queued(&job.region, job.id, place).await? {
-            return Ok(false);
-        }
-        self.bus.publish_result(&job.region, &self.superseded(job, by), &Withdrawn::default()).await
+        let withdrawn = self.bus.withdraw_job(&job.region, job.id, place).await?.unwrap_or_default();
+        self.bus.publish_result(&job.region, &self.superseded(job, by), &withdrawn).await
     }
 
     /// Where the job is in its queue, once that is on record: the mark is made beside the request that published it. None = it
@@ -195,6 +192,7 @@ impl App {
         };
         let ended = takes_no_changes(&self.find_order(order.id.as_str()).await?);
         let why = match (job.state, ended) {
+            (JobState::Superseded, _) => return Ok(job),
             (JobState::Queued, _) if newest.as_ref().is_some_and(being_cancelled) => return Ok(job),
             (JobState::Queued, Some(refusal)) => return Err(refusal),
             (JobState::Queued, None) if matches!(job.verb, Verb::Cancel | Verb::Delete) => {
@@ -202,7 +200,7 @@ impl App {
             }
             (JobState::Queued, None) => "is not the order's newest: cancel or wait for those after it",
             (JobState::Running, _) => "has begun",
-            (JobState::Succeeded | JobState::Failed | JobState::Superseded, _) => "has ended",
+            (JobState::Succeeded | JobState::Failed, _) => "has ended",
         };
         Err(AppError::new(Reason::JobBegun, format!("the job cannot be cancelled: it {why}")))
     }

@@ -59,7 +59,7 @@ impl App {
     }
 
     /// Records one result: harmless when repeated. A result from another region than the job's is no end of that job.
-    async fn record(&self, region: &RegionCode, result: &JobResult) -> Result<(), AppError> {
+    pub(super) async fn record(&self, region: &RegionCode, result: &JobResult) -> Result<(), AppError> {
         self.store.job_ended(region, result).await?;
         let may_have_run = !matches!(result.outcome, Outcome::Failed(_));
         self.settle(region, &result.order, Some(EndedJob { id: result.id, may_have_run })).await?;

@@ -58,6 +58,9 @@ pub enum BusError {
     /// There is no such stream, or it is not led by anybody now.
     #[error("{0} is not there")]
     Missing(String),
+    /// The server had this message a moment ago, and has it no more.
+    #[error("the message was there before and was taken out")]
+    Repeated,
     /// The port ledger is not known well enough to decide on.
     #[error(transparent)]
     Stale(#[from] Stale),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageError, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use common::job::{JobResult, Progress};
 use common::name::{JobId, RegionCode};
 use common::{stream, subject, telemetry};
@@ -213,6 +213,27 @@ pub(super) async fn wait(
     Err(BusError::Timeout)
 }
 
+/// A job's end, if anybody has told it: asked of the stream's leader, which is never behind.
+pub(super) async fn find(link: &Link, region: &RegionCode, job: JobId) -> Result<Option<JobResult>, BusError> {
+    let refused = |error: Source| BusError::refused("a result", error);
+    let stream = link.context.get_stream_no_info(stream::RESULTS).await.map_err(|error| refused(error.into()))?;
+    let found = found(stream.get_last_raw_message_by_subject(&subject::result(region, job)).await);
+    let message = found.map_err(|error| refused(error.into()))?;
+    message.map(|message| serde_json::from_slice(&message.payload)).transpose().map_err(|error| refused(error.into()))
+}
+
+/// What was looked for; a stream that is not there holds nothing.
+fn found(looked: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, RawMessageError> {
+    match looked {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
 /// A job that was taken out of its queue.
 #[derive(Debug, Default)]
 pub struct Withdrawn {
@@ -281,11 +302,9 @@ async fn queue(link: &Link, region: &RegionCode) -> Result<Stream<()>, BusError>
 
 /// A job's message, where it is at this place of its stream.
 async fn message(stream: &Stream<()>, job: JobId, sequence: u64) -> Result<Option<StreamMessage>, BusError> {
-    let message = match stream.get_raw_message(sequence).await {
-        Ok(message) => message,
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-        Err(error) => return Err(not_looked_up(error.into())),
-    };
-    let id = message.headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
-    Ok((id == Some(job.to_string().as_str())).then_some(message))
+    let message = found(stream.get_raw_message(sequence).await).map_err(|error| not_looked_up(error.into()))?;
+    Ok(message.filter(|message| {
+        let id = message.headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
+        id == Some(job.to_string().as_str())
+    }))
 }

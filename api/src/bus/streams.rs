@@ -1,7 +1,7 @@
 //! Keeps every stream, bucket and consumer in place: made at start-up, and again after each new connection and each
-//! silence of a watch, since a server may come back without them.
+//! silence of a watch, since a server may come back without them. Regions' queues are looked for now and then besides.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{Config, Info};
 use common::name::RegionCode;
-use common::stream::{self, StreamSettings};
+use common::stream::{self, StreamSettings, WORKER_CONSUMER};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time;
@@ -23,6 +23,8 @@ use super::link::Link;
 
 /// The shortest time between two rounds, however many ask for one.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
+/// How often regions' queues are looked for though nothing is said of them. Costs two requests a region.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// What must be there for the api to work.
 pub(super) struct Streams {
@@ -30,9 +32,8 @@ pub(super) struct Streams {
     settings: StreamSettings,
     /// Regions whose streams must be there.
     wanted: Mutex<BTreeSet<RegionCode>>,
-    /// When the queues of each region were made, of those that were made or checked since the last connection.
-    made: Mutex<HashMap<RegionCode, Timestamp>>,
-    results_made: Mutex<Option<Timestamp>>,
+    /// Those of them whose queues were made or checked since the last connection.
+    made: Mutex<BTreeSet<RegionCode>>,
     /// One region is made at a time, so that many jobs for a new one make it once.
     making: tokio::sync::Mutex<()>,
     prepared: watch::Sender<u64>,
@@ -48,7 +49,6 @@ impl Streams {
             settings,
             wanted: Mutex::default(),
             made: Mutex::default(),
-            results_made: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             prepared: watch::Sender::new(0),
             sound: AtomicBool::new(false),
@@ -60,9 +60,8 @@ impl Streams {
     /// Makes or checks what does not belong to one region, then everybody's signal to begin anew.
     pub(super) async fn prepare(&self) -> Result<(), BusError> {
         lock(&self.made).clear();
-        let results = self.stream(stream::results(self.settings)).await?;
+        self.stream(stream::results(self.settings)).await?;
         self.consumer(stream::RESULTS, stream::results_consumer()).await?;
-        *lock(&self.results_made) = Some(created(&results)?);
         let ledger = self.stream(stream::hostports(self.settings)).await?;
         check_ledger(&ledger)?;
         self.stream(stream::regions(self.settings)).await?;
@@ -73,33 +72,26 @@ impl Streams {
 
     /// Makes or checks a region's queues, unless that was done since the last connection.
     pub(super) async fn ensure_region(&self, region: &RegionCode) -> Result<(), BusError> {
-        if lock(&self.made).contains_key(region) {
+        if lock(&self.made).contains(region) {
             return Ok(());
         }
         let _making = self.making.lock().await;
-        if lock(&self.made).contains_key(region) {
+        if lock(&self.made).contains(region) {
             return Ok(());
         }
         self.link.check_connected()?;
-        let jobs = self.stream(stream::jobs(region, self.settings)).await?;
+        self.stream(stream::jobs(region, self.settings)).await?;
         self.consumer(&stream::jobs_name(region), stream::jobs_consumer()).await?;
         self.stream(stream::reads(region, self.settings)).await?;
         self.consumer(&stream::reads_name(region), stream::reads_consumer()).await?;
         lock(&self.wanted).insert(region.clone());
-        lock(&self.made).insert(region.clone(), created(&jobs)?);
+        lock(&self.made).insert(region.clone());
         Ok(())
     }
 
     /// The next use of the region makes or checks its queues again.
     pub(super) fn forget_region(&self, region: &RegionCode) {
         lock(&self.made).remove(region);
-    }
-
-    /// When the younger of the region's JOBS and RESULTS was made: nothing published before is still in both.
-    pub(super) fn queues_made_at(&self, region: &RegionCode) -> Option<Timestamp> {
-        let jobs = lock(&self.made).get(region).copied()?;
-        let results = (*lock(&self.results_made))?;
-        Some(jobs.max(results))
     }
 
     /// A worker of this region was heard: its queues must be there.
@@ -128,7 +120,7 @@ impl Streams {
     /// Does rounds whenever there is a reason for one, until `stop`.
     pub(super) async fn keep(self: Arc<Self>, mut connects: watch::Receiver<u64>, stop: CancellationToken) {
         let mut backoff = Backoff::default();
-        let mut everything = false;
+        let (mut everything, mut looks) = (false, false);
         loop {
             // Questions to a server that has gone are not waited for: the next one is asked at once.
             let round = tokio::select! {
@@ -137,7 +129,7 @@ impl Streams {
                     everything = true;
                     continue;
                 }
-                round = self.round(&mut everything) => round,
+                round = self.round(&mut everything, std::mem::take(&mut looks)) => round,
             };
             let failed = match round {
                 Ok(()) => {
@@ -154,6 +146,7 @@ impl Streams {
             let sound = self.is_sound();
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = time::sleep(LOOK_EVERY), if failed.is_none() => looks = true,
                 () = wait_for(failed) => {}
                 Ok(()) = connects.changed() => everything = true,
                 () = self.suspected.notified(), if sound => everything = true,
@@ -164,7 +157,10 @@ impl Streams {
     }
 
     /// A region whose queues cannot be made holds up no other, and makes no instance unsound: it is tried again.
-    async fn round(&self, everything: &mut bool) -> Result<(), BusError> {
+    async fn round(&self, everything: &mut bool, looks: bool) -> Result<(), BusError> {
+        if looks {
+            self.look_for_queues().await;
+        }
         if *everything || !self.is_sound() {
             self.sound.store(false, Ordering::Relaxed);
             self.link.check_connected()?;
@@ -180,6 +176,22 @@ impl Streams {
             }
         }
         made
+    }
+
+    /// Looks for each region's queues, which somebody may have deleted while nothing was published. What is not there is made by
+    /// the next use.
+    pub(super) async fn look_for_queues(&self) {
+        let made = lock(&self.made).clone();
+        for region in &made {
+            for stream in [stream::jobs_name(region), stream::reads_name(region)] {
+                let found =
+                    self.link.context.get_consumer_from_stream::<pull::Config, _, _>(WORKER_CONSUMER, &stream).await;
+                if let Err(error) = found {
+                    tracing::warn!(%region, stream, error = &error as &dyn Error, "nats: a region's queue is not found");
+                    self.forget_region(region);
+                }
+            }
+        }
     }
 
     async fn stream(&self, config: Config) -> Result<Info, BusError> {
@@ -211,10 +223,6 @@ fn check_ledger(info: &Info) -> Result<(), BusError> {
         return wrong("one message a key");
     }
     Ok(())
-}
-
-fn created(info: &Info) -> Result<Timestamp, BusError> {
-    timestamp(info.created.unix_timestamp_nanos()).map_err(|error| BusError::refused("a stream", error))
 }
 
 /// The client's time as ours.

@@ -1,10 +1,8 @@
 //! Accepted jobs on their way to the broker: which it has, and which it may not have or has lost.
 
 use common::job;
-use common::name::{JobId, RegionCode, Sequence};
-use jiff::Timestamp;
+use common::name::{JobId, Sequence};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::jobs::{self, COLUMNS, Job};
@@ -34,23 +32,40 @@ impl Store {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn jobs_left(&self, age_seconds: f64, limit: i64) -> Result<Vec<job::Job>, StoreError> {
-        let left = "j.published_at is null and j.created_at < now() - make_interval(secs => $1)";
-        self.jobs_to_publish(left, &[&age_seconds, &limit]).await
+        let sql = format!(
+            "select {COLUMNS}, r.pod from ( \
+                 select j.*, row_number() over (partition by j.region order by j.created_at, j.id) as place \
+                 from jobs j where j.finished_at is null and j.published_at is null \
+                     and (j.created_at < now() - make_interval(secs => $1) or j.created_at > now()) \
+             ) j left join revisions r on r.order_id = j.order_id and r.revision = j.revision \
+             where j.place <= $2 order by j.created_at, j.id"
+        );
+        let rows = self.rows(&sql, &[&age_seconds, &limit]).await?;
+        // One that a newer version of ours wrote stops no other.
+        let readable = |row: &Row| match message(row) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                let job = row.try_get::<_, Uuid>("job_id").unwrap_or_default();
+                tracing::error!(%job, error = &error as &dyn std::error::Error, "a job on record cannot be read");
+                None
+            }
+        };
+        Ok(rows.iter().filter_map(readable).collect())
     }
 
-    /// Jobs of a region that were published before `before` and have not ended, oldest first: the broker lost them, if its
-    /// streams were made anew then.
+    /// Jobs that the broker had over `age_seconds` ago and that have not ended, those first that were longest not looked for,
+    /// at most `limit`. Those that were cancelled are not among them: see [`jobs_cancelled`](Self::jobs_cancelled).
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn jobs_lost(
-        &self,
-        region: &RegionCode,
-        before: Timestamp,
-        limit: i64,
-    ) -> Result<Vec<job::Job>, StoreError> {
-        let lost = "j.published_at < $1 and j.region = $3";
-        self.jobs_to_publish(lost, &[&before, &limit, &region.as_str()]).await
+    pub async fn jobs_unheard(&self, age_seconds: f64, limit: i64) -> Result<Vec<Job>, StoreError> {
+        // One that was marked in a time to come was so by a clock that was set back since.
+        let sql = format!(
+            "select {COLUMNS} from jobs j where j.finished_at is null and j.cancelled_at is null \
+                 and (j.published_at < now() - make_interval(secs => $1) or j.published_at > now()) \
+             order by j.published_at limit $2"
+        );
+        self.rows(&sql, &[&age_seconds, &limit]).await?.iter().map(jobs::job).collect()
     }
 
     /// Jobs that were cancelled over `age_seconds` ago, have been in the queue of their region and have not ended, oldest
@@ -63,33 +78,12 @@ impl Store {
         let sql = format!(
             "select {COLUMNS}, j.sequence + 1 as by from ( \
                  select j.*, row_number() over (partition by j.region order by j.cancelled_at, j.id) as place \
-                 from jobs j where j.finished_at is null and j.cancelled_at < now() - make_interval(secs => $1) \
-                     and j.stream_sequence is not null \
+                 from jobs j where j.finished_at is null and j.stream_sequence is not null \
+                     and (j.cancelled_at < now() - make_interval(secs => $1) or j.cancelled_at > now()) \
              ) j where j.place <= $2 order by j.cancelled_at, j.id"
         );
         let read = |row: &Row| Ok((jobs::job(row)?, jobs::counter("by", row.try_get("by")?)?));
         self.rows(&sql, &[&age_seconds, &limit]).await?.iter().map(read).collect()
-    }
-
-    async fn jobs_to_publish(&self, which: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<job::Job>, StoreError> {
-        let sql = format!(
-            "select {COLUMNS}, r.pod from ( \
-                 select j.*, row_number() over (partition by j.region order by j.created_at, j.id) as place \
-                 from jobs j where j.finished_at is null and {which} \
-             ) j left join revisions r on r.order_id = j.order_id and r.revision = j.revision \
-             where j.place <= $2 order by j.created_at, j.id"
-        );
-        let rows = self.rows(&sql, values).await?;
-        // One that a newer version of ours wrote stops no other.
-        let readable = |row: &Row| match message(row) {
-            Ok(message) => Some(message),
-            Err(error) => {
-                let job = row.try_get::<_, Uuid>("job_id").unwrap_or_default();
-                tracing::error!(%job, error = &error as &dyn std::error::Error, "a job on record cannot be read");
-                None
-            }
-        };
-        Ok(rows.iter().filter_map(readable).collect())
     }
 }
 

@@ -38,7 +38,6 @@ async fn a_job_published_twice_is_there_once_with_its_headers() {
     let headers = message.headers.as_ref().unwrap();
     assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str(), job.id.to_string());
     assert_eq!(message.info().unwrap().pending, 0);
-    assert!(bus.queues_made_at(&region()).unwrap() <= Timestamp::now());
 
     // A worker tells the inbox of the job that it has begun and ended.
     let inbox = headers.get(HEADER_REPLY).unwrap().to_string();
@@ -72,6 +71,53 @@ async fn a_job_is_in_its_queue_until_it_is_taken_out_and_then_ends_once() {
     let result = succeeded(job.id);
     assert!(bus.publish_result(&region(), &result, &withdrawn).await.unwrap());
     assert!(!bus.publish_result(&region(), &result, &Withdrawn::default()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_job_that_the_queue_has_no_more_is_not_called_published() {
+    let (server, bus) = start().await;
+    let job = job();
+    let place = bus.publish_job(&job, false).await.unwrap();
+    assert_eq!(bus.publish_job(&job, false).await.unwrap(), place, "it is there");
+    let stream = outside(&server).await.get_stream(stream::jobs_name(&region())).await.unwrap();
+    stream.delete_message(place).await.unwrap();
+    assert!(matches!(bus.publish_job(&job, false).await, Err(BusError::Repeated)));
+    stream.delete_message(place).await.unwrap_err();
+
+    // Where the stream is another one, it is taken.
+    outside(&server).await.delete_stream(stream::jobs_name(&region())).await.unwrap();
+    assert!(!bus.is_queued(&region(), job.id, place).await.unwrap(), "there is no stream");
+    let place = bus.publish_job(&job, false).await.unwrap();
+    assert!(bus.is_queued(&region(), job.id, place).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_is_found_and_none_where_there_is_no_stream() {
+    let (server, bus) = start().await;
+    let result = succeeded(JobId::new());
+    assert_eq!(bus.result(&region(), result.id).await.unwrap(), None);
+    assert!(bus.publish_result(&region(), &result, &Withdrawn::default()).await.unwrap());
+    assert_eq!(bus.result(&region(), result.id).await.unwrap(), Some(result.clone()));
+    outside(&server).await.delete_stream(stream::RESULTS).await.unwrap();
+    assert_eq!(bus.result(&region(), result.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn queues_that_somebody_deleted_are_made_again_though_nothing_is_published() {
+    let (server, bus) = start().await;
+    bus.ensure_region(&region()).await.unwrap();
+    let worker = outside(&server).await;
+    let is_there = async |name: String| {
+        worker.get_consumer_from_stream::<pull::Config, _, _>(stream::WORKER_CONSUMER, name).await.is_ok()
+    };
+    worker.delete_consumer_from_stream(stream::WORKER_CONSUMER, stream::jobs_name(&region())).await.unwrap();
+    worker.delete_stream(stream::reads_name(&region())).await.unwrap();
+    bus.inner.streams.look_for_queues().await;
+    bus.ensure_region(&region()).await.unwrap();
+    until("both are there", async || {
+        is_there(stream::jobs_name(&region())).await && is_there(stream::reads_name(&region())).await
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -46,7 +46,6 @@ async fn a_wiped_store_is_made_anew_and_asked_nothing_until_it_is_rebuilt() {
     let (mut server, bus) = start().await;
     bus.publish_job(&job(), true).await.unwrap();
     let _ = bus.ledger.reserve(&region(), &order("one"), JobId::new(), &tcps([1, 2])).await.unwrap();
-    let made = bus.queues_made_at(&region()).unwrap();
     server.wipe().await;
     until("the loss is known", async || !bus.ledger.is_complete()).await;
     assert_eq!(bus.ledger.occupied(&region(), &[tcp(1)], None), Err(Stale::Incomplete));
@@ -58,7 +57,6 @@ async fn a_wiped_store_is_made_anew_and_asked_nothing_until_it_is_rebuilt() {
     bus.ledger.complete().await.unwrap();
     assert_eq!(bus.ledger.occupied(&region(), &[tcp(1), tcp(3)], None), Ok(vec![tcp(1)]));
     bus.publish_job(&job(), true).await.unwrap();
-    assert!(bus.queues_made_at(&region()).unwrap() > made);
     until("all is ready", async || bus.health().is_ready()).await;
 }
 

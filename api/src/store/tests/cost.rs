@@ -68,7 +68,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.holdings(&here, &one));
     assert_costs!(database, 1, store.orders_with_ports());
     assert_costs!(database, 1, store.jobs_left(0.0, 10));
-    assert_costs!(database, 1, store.jobs_lost(&here, at(60), 10));
+    assert_costs!(database, 1, store.jobs_unheard(0.0, 10));
     assert_costs!(database, 1, store.jobs_cancelled(0.0, 10));
     assert_costs!(database, 1, store.forget_old_keys());
     let notice = JobStarted { id: job.id, attempts: 1, started_at: at(0) };
@@ -232,9 +232,9 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     assert_frugal!(database, store.abort_unplaced(&order, &word()));
 
     assert_eq!(store.jobs_left(60.0, 100).await.unwrap().len(), 20);
-    assert_eq!(store.jobs_lost(&here, at(60), 100).await.unwrap().len(), 40);
+    assert_eq!(store.jobs_unheard(0.0, 100).await.unwrap().len(), 40);
     assert_frugal!(database, store.jobs_left(60.0, 100));
-    assert_frugal!(database, store.jobs_lost(&here, at(60), 100));
+    assert_frugal!(database, store.jobs_unheard(0.0, 100));
     assert_frugal!(database, store.jobs_cancelled(60.0, 100));
     assert_frugal!(database, store.forget_old_keys());
 }

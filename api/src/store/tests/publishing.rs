@@ -14,17 +14,15 @@ use super::super::Store;
 use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::Job;
 use super::cluster::database;
-use super::{
-    abort, at, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, superseded, try_deploy,
-};
+use super::{abort, deploy, deploy_pod, elsewhere, end, failed, order, pod, region, succeed, superseded, try_deploy};
 
 /// The ids of jobs that were left to the relay, in its order.
 async fn left(store: &Store, age_seconds: f64, limit: i64) -> Vec<JobId> {
     store.jobs_left(age_seconds, limit).await.unwrap().iter().map(|job| job.id).collect()
 }
 
-async fn lost(store: &Store, seconds: i64, limit: i64) -> Vec<JobId> {
-    store.jobs_lost(&region(), at(seconds), limit).await.unwrap().iter().map(|job| job.id).collect()
+async fn unheard(store: &Store, age_seconds: f64, limit: i64) -> Vec<JobId> {
+    store.jobs_unheard(age_seconds, limit).await.unwrap().iter().map(|job| job.id).collect()
 }
 
 #[tokio::test]
@@ -62,28 +60,32 @@ async fn a_region_with_many_jobs_hides_no_other() {
 }
 
 #[tokio::test]
-async fn jobs_that_were_published_before_a_moment_and_have_not_ended_are_lost() {
-    let store = database().await.store;
-    let (here, there) = (order(&store, "one").await, order(&store, "two").await);
+async fn jobs_that_the_broker_had_and_that_have_not_ended_are_unheard_until_they_are_found() {
+    let database = database().await;
+    let store = &database.store;
+    let order = order(store, "one").await;
     let mut jobs = Vec::new();
-    for _ in 0..3 {
-        jobs.push(deploy(&store, &here).await);
+    for _ in 0..4 {
+        jobs.push(deploy(store, &order).await);
     }
-    let Accepted::Yes(other) = try_deploy(&store, &there, &elsewhere(), &pod(&[]), None).await else { panic!() };
-    assert_eq!(lost(&store, 3600, 10).await, [], "the relay has them as left");
-    for job in jobs.iter().chain([&other]) {
+    assert_eq!(unheard(store, 0.0, 10).await, [], "the relay has them as left");
+    for job in &jobs {
         store.jobs_published(&[(job.id, 1)]).await.unwrap();
     }
-    assert_eq!(lost(&store, 3600, 10).await, [jobs[0].id, jobs[1].id, jobs[2].id]);
-    assert_eq!(lost(&store, 3600, 2).await, [jobs[0].id, jobs[1].id]);
-    assert_eq!(lost(&store, -3600, 10).await, []);
-    succeed(&store, &jobs[1]).await;
-    assert_eq!(lost(&store, 3600, 10).await, [jobs[0].id, jobs[2].id]);
-    // Published again into the new queue: no longer lost.
-    let made_at = at(0);
-    store.jobs_published(&[(jobs[0].id, 1)]).await.unwrap();
-    let lost: Vec<JobId> = store.jobs_lost(&region(), made_at, 10).await.unwrap().iter().map(|job| job.id).collect();
-    assert_eq!(lost, [jobs[2].id]);
+    let [first, second, third, newest] = [0, 1, 2, 3].map(|number: usize| jobs[number].id);
+    assert_eq!(unheard(store, 0.0, 10).await, [first, second, third, newest]);
+    assert_eq!(unheard(store, 0.0, 2).await, [first, second]);
+    assert_eq!(unheard(store, 3600.0, 10).await, []);
+    // Found again it comes after those that were not looked for.
+    store.jobs_published(&[(first, 7)]).await.unwrap();
+    assert_eq!(unheard(store, 0.0, 10).await, [second, third, newest, first]);
+    assert_eq!(store.job(&order, first).await.unwrap().unwrap().stream_sequence, Some(7));
+    succeed(store, &jobs[1]).await;
+    let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
+    assert!(matches!(store.accept_cancel(&acceptance, newest).await.unwrap(), Accepted::Yes(_)));
+    assert_eq!(unheard(store, 0.0, 10).await, [third, first], "one has ended, one was cancelled");
+    database.run(&format!("update jobs set published_at = now() + interval '1 hour' where id = '{third}'")).await;
+    assert_eq!(unheard(store, 60.0, 10).await, [third], "PostgreSQL's clock was set back");
 }
 
 #[tokio::test]
@@ -116,7 +118,7 @@ async fn an_end_that_comes_before_the_mark_counts_as_published() {
     let job = deploy(&store, &order).await;
     store.job_ended(&region(), &end(&job, Outcome::Succeeded)).await.unwrap();
     assert_eq!(left(&store, 0.0, 10).await, []);
-    assert_eq!(lost(&store, 3600, 10).await, []);
+    assert_eq!(unheard(&store, 0.0, 10).await, []);
 }
 
 #[tokio::test]
@@ -165,7 +167,7 @@ async fn a_delete_is_published_as_it_was_accepted() {
     };
     assert_eq!(store.jobs_left(0.0, 10).await.unwrap(), std::slice::from_ref(&message));
     store.jobs_published(&[(job.id, 1)]).await.unwrap();
-    assert_eq!(store.jobs_lost(&region(), at(60), 10).await.unwrap(), [message]);
+    assert_eq!(store.jobs_unheard(0.0, 10).await.unwrap()[0].message(None).unwrap(), message);
 }
 
 /// Any text that the api lets in: it refuses NUL.
