@@ -24,7 +24,7 @@ use common::name::{JobId, OrderId, Sequence};
 use common::read::{Query, Read};
 
 use crate::cluster::classify::Disposition;
-use crate::cluster::fence::FenceError;
+use crate::cluster::fence::{FenceError, Mark};
 use crate::cluster::{ClusterError, Mirrors, PodSeen};
 use crate::context::Context;
 use crate::kubernetes::namespace_of;
@@ -147,22 +147,36 @@ fn refusal(reason: Reason, answer: &str) -> Failure {
     Failure::new(reason, message)
 }
 
-/// Runs a job's operation.
+/// Runs a job's operation. What is refused is so for good: the fence remembers it, in case that the job is delivered again. Costs
+/// two requests more then.
 ///
 /// # Errors
 /// See [`OperationError`].
 pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), OperationError> {
     let verb = job.change.verb();
     let about = AboutJob { id: job.id, verb, order: job.order.clone(), sequence: job.sequence, slot };
-    match &job.change {
+    let (run, revision) = match &job.change {
         Change::Deploy(target)
         | Change::Restart(target)
         | Change::Stop(target)
         | Change::Start(target)
         | Change::Expose(target)
-        | Change::Cancel(target) => target.run(context, &about).await,
-        Change::Delete(delete) => delete.run(context, &about).await,
+        | Change::Cancel(target) => (target.run(context, &about).await, Some(target.revision)),
+        Change::Delete(delete) => (delete.run(context, &about).await, None),
+    };
+    let Err(OperationError::Refused(failure)) = run else { return run };
+    if stands(context, job.id, &job.order) {
+        return Err(OperationError::Unready(failure));
     }
+    let mark = Mark { sequence: job.sequence, verb, revision, job: job.id };
+    context.fences.refuse(&context.cluster, &job.order, &mark, &failure).await?;
+    Err(OperationError::Refused(failure))
+}
+
+/// Whether the order's Deployment is what this job wrote: an earlier attempt, maybe another worker's, got as far.
+pub fn stands(context: &Context, job: JobId, order: &OrderId) -> bool {
+    let deployments = context.mirrors.deployments.of(&namespace_of(order));
+    deployments.iter().any(|deployment| deployment.job == Some(job))
 }
 
 /// Answers a read.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use common::failure::Failure;
 use common::job::Verb;
 use common::name::{Instance, JobId, OrderId, Revision, Sequence};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,6 +20,8 @@ use crate::kubernetes::{
 const ANNOTATION_VERB: &str = "vkube.dev/verb";
 /// Annotation: the sequence of the order's last delete: what older jobs made must not be.
 const ANNOTATION_DELETED: &str = "vkube.dev/deleted";
+/// Annotation: why the job that last moved the fence was refused, as JSON: it is so however often it is delivered.
+const ANNOTATION_REFUSED: &str = "vkube.dev/refused";
 
 /// A job as its fence knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Fence {
     pub revision: Option<Revision>,
     /// The sequence of the last delete that was begun.
     pub deleted: Option<Sequence>,
+    /// Why its job was refused; none = it was not.
+    pub refused: Option<Failure>,
     /// Whether it was just made: the order's first job here.
     pub fresh: bool,
 }
@@ -53,6 +58,7 @@ impl Fence {
             sequence: number(ANNOTATION_SEQUENCE)?,
             revision: lease.annotation(ANNOTATION_REVISION).and_then(|text| text.parse().ok()),
             deleted: number(ANNOTATION_DELETED),
+            refused: lease.annotation(ANNOTATION_REFUSED).and_then(|text| serde_json::from_str(text).ok()),
             fresh: false,
         })
     }
@@ -64,7 +70,7 @@ impl Fence {
                 before.and_then(|fence| fence.deleted)
             }
         };
-        Self { sequence: mark.sequence, revision: mark.revision, deleted, fresh: before.is_none() }
+        Self { sequence: mark.sequence, revision: mark.revision, deleted, refused: None, fresh: before.is_none() }
     }
 }
 
@@ -94,16 +100,42 @@ pub struct Fences {
 impl Fences {
     /// Moves an order's fence to a job, unless a newer job has begun; answers where it stands then.
     pub async fn begin(&self, cluster: &Cluster, order: &OrderId, mark: &Mark) -> Result<Fence, FenceError> {
+        self.set(cluster, order, mark, None).await
+    }
+
+    /// Notes at an order's fence that a job is refused, unless a newer job has begun: whoever is delivered the job again, before
+    /// its end is known, finds it there.
+    pub async fn refuse(
+        &self,
+        cluster: &Cluster,
+        order: &OrderId,
+        mark: &Mark,
+        failure: &Failure,
+    ) -> Result<Fence, FenceError> {
+        self.set(cluster, order, mark, Some(failure)).await
+    }
+
+    async fn set(
+        &self,
+        cluster: &Cluster,
+        order: &OrderId,
+        mark: &Mark,
+        refused: Option<&Failure>,
+    ) -> Result<Fence, FenceError> {
         for _ in 0..4 {
             let lease = cluster.read(Kind::Lease, &self.namespace, &name(order)).await?;
             let before = match &lease {
                 Some(lease) => Some(Fence::read(lease).ok_or_else(|| FenceError::Unreadable(order.clone()))?),
                 None => None,
             };
-            if let Some(before) = before.clone().filter(|before| before.sequence >= mark.sequence) {
+            let stays = |before: &Fence| {
+                let is_noted = refused.is_none() || before.refused.is_some();
+                before.sequence > mark.sequence || before.sequence == mark.sequence && is_noted
+            };
+            if let Some(before) = before.clone().filter(stays) {
                 return Ok(before);
             }
-            let after = Fence::at(mark, before.as_ref());
+            let after = Fence { refused: refused.cloned(), ..Fence::at(mark, before.as_ref()) };
             let body = self.body(order, mark, &after, lease.as_ref().map(Object::resource_version));
             let moved = match lease {
                 Some(_) => cluster.replace(Kind::Lease, &self.namespace, &name(order), &body).await,
@@ -135,6 +167,7 @@ impl Fences {
             (ANNOTATION_JOB, Some(mark.job.to_string())),
             (ANNOTATION_REVISION, fence.revision.map(|revision| revision.to_string())),
             (ANNOTATION_DELETED, fence.deleted.map(|deleted| deleted.to_string())),
+            (ANNOTATION_REFUSED, fence.refused.as_ref().and_then(|refused| serde_json::to_string(refused).ok())),
         ];
         let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let metadata = ObjectMeta {
@@ -162,6 +195,8 @@ fn name(order: &OrderId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use common::failure::Reason;
+
     use super::*;
 
     fn mark(sequence: u64, verb: Verb) -> Mark {
@@ -183,7 +218,8 @@ mod tests {
         let fences = Fences { namespace: "vkube-system".to_owned(), worker: Instance::unique("worker") };
         let order: OrderId = "a".parse().unwrap();
         let mark = Mark { revision: Some(7.try_into().unwrap()), ..mark(9, Verb::Delete) };
-        let fence = Fence { fresh: false, ..Fence::at(&mark, None) };
+        let refused = Some(Failure::new(Reason::QuotaExceeded, "too large"));
+        let fence = Fence { fresh: false, refused, ..Fence::at(&mark, None) };
         let body = fences.body(&order, &mark, &fence, Some("12"));
         assert_eq!(Fence::read(&Object(body)), Some(fence));
     }

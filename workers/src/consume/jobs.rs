@@ -23,8 +23,7 @@ use super::results::{self, Published};
 use super::settle::{Attempt, Settle, settle};
 use super::{Broker, InFlight, answer};
 use crate::context::Context;
-use crate::kubernetes::namespace_of;
-use crate::operations::{OperationError, RetryCause, run_job};
+use crate::operations::{OperationError, RetryCause, run_job, stands};
 use crate::slot::Slot;
 
 /// What a job may take besides waiting for its rollout, before it counts as hung.
@@ -96,12 +95,8 @@ impl Jobs {
                 };
                 attempted
             }
+            Err(failure) if stands(&self.context, stub.id, &stub.order) => Err(OperationError::Unready(failure)),
             Err(failure) => Err(OperationError::Refused(failure)),
-        };
-        let attempted = match attempted {
-            // An earlier attempt, maybe another worker's, got further than this one.
-            Err(OperationError::Refused(failure)) if self.stands(&stub) => Err(OperationError::Unready(failure)),
-            other => other,
         };
         let took = began.elapsed();
         let cause = attempted.as_ref().err().map(chain);
@@ -120,12 +115,6 @@ impl Jobs {
                 self.finish(message, inbox.as_ref(), result).await;
             }
         }
-    }
-
-    /// Whether the order's Deployment is what this job wrote.
-    fn stands(&self, stub: &Stub) -> bool {
-        let deployments = self.context.mirrors.deployments.of(&namespace_of(&stub.order));
-        deployments.iter().any(|deployment| deployment.job == Some(stub.id))
     }
 
     /// The job, if this worker is able to honour all of it.
@@ -175,6 +164,7 @@ impl Jobs {
         match results::publish(&self.broker, &self.context.region, &result).await {
             Ok(Published::Ours) => answer::tell(&self.broker, inbox, &Progress::Ended(result)).await,
             Ok(Published::Before) => tracing::info!(job.id = %id, "the job had ended before; that end holds"),
+            Ok(Published::Unsure) => tracing::info!(job.id = %id, "the job has ended; nobody is told, as it may have otherwise"),
             Err(error) => {
                 tracing::warn!(job.id = %id, error = &error as &dyn std::error::Error, "result cannot be published; the job is tried again");
                 tell(message, AckKind::Nak(Some(Duration::from_secs(2)))).await;

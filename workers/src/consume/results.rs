@@ -23,6 +23,8 @@ pub(super) enum Published {
     Ours,
     /// The job had ended before; that end holds.
     Before,
+    /// The job has ended, most likely so: an answer was lost.
+    Unsure,
 }
 
 /// Publishes a result, and waits until the stream has it.
@@ -41,12 +43,9 @@ pub(super) async fn publish(
     for tried in 1.. {
         let sent = async { broker.jetstream.send_publish(subject.clone(), message.clone()).await?.await };
         match sent.await {
-            // After a try whose answer was lost, what is there already is most likely our own.
-            Ok(ack) if ack.duplicate && !unsure => return Ok(Published::Before),
-            Ok(_) => return Ok(Published::Ours),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                return Ok(if unsure { Published::Ours } else { Published::Before });
-            }
+            Ok(ack) if !ack.duplicate => return Ok(Published::Ours),
+            Ok(_) => return Ok(there(unsure)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return Ok(there(unsure)),
             Err(error) if tried >= TRIES => return Err(error),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "result is published again");
@@ -56,4 +55,9 @@ pub(super) async fn publish(
         }
     }
     Ok(Published::Before)
+}
+
+/// What is there already: after a try whose answer was lost it may be our own.
+fn there(unsure: bool) -> Published {
+    if unsure { Published::Unsure } else { Published::Before }
 }

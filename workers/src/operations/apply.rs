@@ -32,12 +32,17 @@ impl Operation for Target {
             let message = "the region can no longer read this revision's secrets; please deploy it again";
             OperationError::Refused(Failure::new(Reason::Internal, message))
         })?;
-        expose::check(context, self)?;
+        if about.verb == Verb::Expose {
+            expose::check(context, self)?;
+        }
         let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
         let contents = manifests.contents.as_slice();
         if fence.sequence > about.sequence {
             return Err(yield_to(context, about, self, contents, &fence).await?);
+        }
+        if let Some(failure) = fence.refused {
+            return Err(OperationError::Refused(failure));
         }
         let written = write_all(context, &by, &manifests, &self.exposure, &fence).await;
         // Whatever became of the objects: a job that was overtaken meanwhile has to tidy up.

@@ -24,6 +24,9 @@ impl Operation for Delete {
         if fence.sequence > about.sequence {
             return Err(OperationError::Superseded { by: fence.sequence });
         }
+        if let Some(failure) = fence.refused {
+            return Err(OperationError::Refused(failure));
+        }
         let deadline = Instant::now() + context.rollout_timeout;
         let mut pause = LOOK_EVERY.0;
         while !gone(context, about).await? {

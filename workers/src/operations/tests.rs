@@ -293,6 +293,35 @@ async fn a_deployment_that_is_refused_leaves_the_one_before_with_all_that_it_use
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_refused_once_is_refused_whenever_it_is_delivered_again_until_a_newer_job_comes() {
+    let (first, second, third) = (deploy(1), deploy(2), deploy(3));
+    let sealed = |mut job: Job| {
+        let Change::Deploy(target) = &mut job.change else { panic!() };
+        let other = KeyRing::from_hex(["02".repeat(32).as_str()]).unwrap().public_key().seal(&"a".into()).unwrap();
+        target.pod.containers[0].environment[0].value = other;
+        job
+    };
+    let refused = async |context: &Context, job: &Job| {
+        let end = run_job(context, job, slot()).await;
+        let Err(OperationError::Refused(failure)) = end else { panic!("{end:?}") };
+        failure
+    };
+    for (case, job, line) in [
+        ("by the cluster", second.clone(), Line::with(DEPLOYMENT, Fault::Refused)),
+        ("before the fence was moved", sealed(second.clone()), Arc::default()),
+    ] {
+        let server = after(&[&first]).await;
+        let failure = refused(&context(&server, &line, &[&job]), &job).await;
+        // Nothing stands in its way any more.
+        let calm = context(&server, &Arc::default(), &[&second, &third]);
+        assert_eq!(refused(&calm, &Job { id: job.id, ..second.clone() }).await, failure, "{case}");
+        assert_eq!(deliver(&calm, &third).await, "succeeded", "{case}");
+        assert_is(&server, &third, case);
+        assert_eq!(deliver(&calm, &second).await, "superseded", "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_refused_after_its_deployment_was_written_does_not_say_that_nothing_changed() {
     let (first, second) = (deploy(1), deploy(2));
     let server = after(&[&first]).await;
