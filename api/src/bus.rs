@@ -30,9 +30,8 @@ use common::job::{Job, JobResult, JobStarted};
 use common::name::{Instance, JobId, RegionCode};
 use common::read::Read;
 use common::stream::StreamSettings;
-use common::subject::{self, HEADER_NOT_AFTER, HEADER_REPLY};
+use common::subject::{self, HEADER_REPLY, HEADER_WITHIN};
 use common::{stream, telemetry};
-use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{self, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -43,6 +42,7 @@ pub use self::error::{BusError, ReadError, ReserveError, Stale};
 pub use self::follow::{Chunk, Chunks, FollowError};
 pub use self::ledger::{Due, Ledger, Reserved, Settled, View};
 pub use self::plan::{Desired, EndedJob};
+pub use self::ports::Doubt;
 pub use self::regions::{HeardWorker, Regions};
 pub use self::results::{Ended, ResultsConsumer, Withdrawn};
 
@@ -277,6 +277,11 @@ impl Bus {
         self.inner.link.client.clone()
     }
 
+    /// What is known of NATS cannot be true: all of it is to be looked at anew.
+    pub fn suspect(&self) {
+        self.inner.streams.suspect();
+    }
+
     /// Whether there is a connection to NATS now.
     pub fn is_connected(&self) -> bool {
         self.inner.link.is_connected()
@@ -329,7 +334,7 @@ impl Bus {
         let mut headers = async_nats::HeaderMap::new();
         telemetry::inject(&mut headers);
         headers.insert(HEADER_REPLY, self.inner.answers.inbox(token));
-        headers.insert(HEADER_NOT_AFTER, plan::later(Timestamp::now(), deadline).to_string());
+        headers.insert(HEADER_WITHIN, deadline.as_millis().to_string());
         let payload = serde_json::to_vec(read).map_err(|error| BusError::refused("a read", error))?;
         // The server counts in whole seconds, of which there must be one.
         let ttl = Duration::from_secs(deadline.as_secs().saturating_add(1));

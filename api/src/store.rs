@@ -4,6 +4,7 @@
 pub mod acceptance;
 pub mod domains;
 pub mod history;
+pub mod holdings;
 pub mod jobs;
 pub mod life;
 pub mod log_anchors;
@@ -53,7 +54,11 @@ pub enum StoreError {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.code() {
-            Some(&SqlState::QUERY_CANCELED) => Self::Timeout(error),
+            Some(
+                &(SqlState::QUERY_CANCELED
+                | SqlState::T_R_DEADLOCK_DETECTED
+                | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
+            ) => Self::Timeout(error),
             Some(
                 &(SqlState::ADMIN_SHUTDOWN
                 | SqlState::CRASH_SHUTDOWN

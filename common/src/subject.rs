@@ -8,8 +8,8 @@ use crate::read::Query;
 
 /// Header: where the answer of a job or read goes. (JetStream uses the reply field itself.)
 pub const HEADER_REPLY: &str = "Vkube-Reply";
-/// Header of a read: past this time (RFC 3339) nobody waits for the answer.
-pub const HEADER_NOT_AFTER: &str = "Vkube-Not-After";
+/// Header of a read: for how many milliseconds somebody waits for the answer. No time of a clock: those of the parts may be apart.
+pub const HEADER_WITHIN: &str = "Vkube-Within";
 /// Header of an answer: [`AnswerKind`](crate::read::AnswerKind).
 pub const HEADER_ANSWER: &str = "Vkube-Answer";
 /// Header of an answer in several messages: which part this is, from 0.

@@ -78,11 +78,13 @@ impl App {
         for _ in 0..ATTEMPTS {
             let view = self.bus.ledger.view(region, order);
             let holdings = self.store.holdings(region, order).await?;
-            let desired = Desired { bound: holdings.deployed, pending: holdings.pending, ended };
+            let desired = Desired { at: holdings.at, bound: holdings.deployed, pending: holdings.pending, ended };
             if self.bus.ledger.settle(&view, &desired).await? == Settled::Done {
                 return Ok(());
             }
         }
+        // Or the ledger is another one than the one that is watched.
+        self.bus.suspect();
         Err(AppError::new(Reason::Overloaded, "others keep changing the order's ports"))
     }
 }

@@ -1,7 +1,7 @@
 //! Frees what time has freed: ports whose cooling is over, reservations whose job never reached the record, idempotency
 //! keys of yesterday. The record is asked before anything is freed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::failure::Reason;
@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::error::AppError;
-use crate::bus::Due;
+use crate::bus::{Doubt, Due};
 use crate::store::acceptance::ACCEPTED_WITHIN;
 
 /// How often ports are looked at.
 const PORTS_EVERY: Duration = Duration::from_secs(5);
+/// How often the ledger is compared with the record without a reason, in rounds of [`PORTS_EVERY`].
+const COMPARED_EVERY: u64 = 60;
 /// How often old keys are forgotten, in rounds of [`PORTS_EVERY`].
 const KEYS_EVERY: u64 = 720;
 
@@ -30,7 +32,7 @@ impl App {
                 () = shutdown.cancelled() => return,
                 _ = every.tick() => {}
             }
-            if let Err(error) = self.sweep_ports().await {
+            if let Err(error) = self.sweep_ports(round.is_multiple_of(COMPARED_EVERY)).await {
                 tracing::warn!(error = %Chain(&error), "ports not swept");
             }
             if round.is_multiple_of(KEYS_EVERY)
@@ -47,14 +49,23 @@ impl App {
     }
 
     async fn forget_old_keys(&self) -> Result<(), AppError> {
-        self.store.forget_old_keys().await?;
+        while self.store.forget_old_keys().await? > 0 {}
         self.store.forget_old_operator_keys().await?;
         Ok(())
     }
 
-    async fn sweep_ports(&self) -> Result<(), AppError> {
+    async fn sweep_ports(&self, compares: bool) -> Result<(), AppError> {
         if !self.bus.ledger.is_complete() {
+            let doubt = self.bus.ledger.doubt();
             self.rebuild_ledger().await?;
+            if let Some(doubt) = doubt {
+                self.bus.ledger.clear(doubt);
+            }
+        }
+        match self.bus.ledger.doubt() {
+            Some(doubt) => self.clear_doubt(doubt).await?,
+            None if compares => self.compare_ledger().await?,
+            None => {}
         }
         let mut orders: BTreeMap<(RegionCode, OrderId), Vec<Due>> = BTreeMap::new();
         for due in self.bus.ledger.due() {
@@ -88,11 +99,47 @@ impl App {
         for due in due.iter().filter(|due| !waits(due)) {
             if deployed(due) || pending(due) {
                 unsettled = true;
+            } else if !due.is_over(holdings.at) {
+                // By our clock alone.
             } else if self.bus.ledger.free(due).await? {
                 tracing::info!(%order, %region, port = %due.host.port, protocol = %due.host.protocol, "port no longer held");
             }
         }
         if unsettled { self.settle(region, order, None).await } else { Ok(()) }
+    }
+
+    /// Makes a ledger that was found equal to the record. One that was set back may lack, for as long as an acceptance takes,
+    /// reservations of jobs that are not on record yet.
+    async fn clear_doubt(&self, doubt: Doubt) -> Result<(), AppError> {
+        let is_set_back = self.bus.ledger.is_set_back(doubt);
+        self.compare_ledger().await?;
+        if is_set_back {
+            tracing::warn!("the port ledger was set back to an older copy");
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(ACCEPTED_WITHIN) => {}
+            }
+            self.compare_ledger().await?;
+        }
+        self.bus.ledger.clear(doubt);
+        Ok(())
+    }
+
+    /// Settles every order whose bound ports are not those of the record. One statement, where none differs.
+    async fn compare_ledger(&self) -> Result<(), AppError> {
+        let (record, ledger) = (self.store.deployed_ports().await?, self.bus.ledger.bound());
+        let orders: BTreeSet<_> = record.keys().chain(ledger.keys()).collect();
+        for place in orders {
+            let (region, order) = place;
+            if record.get(place) == ledger.get(place) {
+                continue;
+            }
+            tracing::info!(%region, %order, "the port ledger differs from the record");
+            if let Err(error) = self.settle(region, order, None).await {
+                held_up(region, order, error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Fills a ledger that was made anew from the record: every order that holds ports is settled. Where there are any, it

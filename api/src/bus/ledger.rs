@@ -20,8 +20,8 @@ use tokio::time;
 use super::batch::{MAX_WRITES, WriteError, Writer};
 use super::error::{BusError, ReserveError, Stale};
 use super::link::Link;
-use super::plan::{self, Desired, RESERVATION_YOUNG, Write};
-use super::ports::{COMPLETE_KEY, Entry, Ports, RegionPorts, Slot};
+use super::plan::{self, Desired, Write};
+use super::ports::{COMPLETE_KEY, Doubt, Entry, Ports, RegionPorts, Slot};
 use super::watch::{Pulse, is_deleted};
 
 /// How often a race is run again before it is given up.
@@ -266,7 +266,7 @@ impl Ledger {
             due.extend(known.held().filter_map(|(host, revision, state)| {
                 let is_due = match state {
                     PortState::Bound { .. } => false,
-                    PortState::Reserved { since, .. } => plan::later(*since, RESERVATION_YOUNG) <= now,
+                    PortState::Reserved { since, .. } => plan::is_old(*since, now),
                     PortState::Cooling { until, .. } => *until <= now && known.is_seen_free_since(host, revision),
                 };
                 let order = state.order().clone();
@@ -292,6 +292,35 @@ impl Ledger {
     /// settled and [`complete`](Self::complete) is called, no port is looked up or reserved.
     pub fn is_complete(&self) -> bool {
         self.inner.ports.read().is_complete
+    }
+
+    /// Why this ledger is to be compared with PostgreSQL before ports are looked up or reserved; none = it was.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.inner.ports.read().doubt
+    }
+
+    /// Whether the ledger is an older copy of the one that was known: what was found a moment late is there by now.
+    pub fn is_set_back(&self, doubt: Doubt) -> bool {
+        self.inner.ports.read().revision < doubt.known
+    }
+
+    /// Says that the ledger was compared with PostgreSQL, and that every order that differed was settled.
+    pub fn clear(&self, doubt: Doubt) {
+        self.inner.ports.clear(doubt);
+    }
+
+    /// The ports that are bound to each order. Costs no message.
+    pub fn bound(&self) -> BTreeMap<(RegionCode, OrderId), BTreeSet<HostPort>> {
+        let map = self.inner.ports.read();
+        let mut bound: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (region, known) in &map.regions {
+            for (host, _, state) in known.held() {
+                if let PortState::Bound { order, .. } = state {
+                    bound.entry((region.clone(), order.clone())).or_default().insert(host);
+                }
+            }
+        }
+        bound
     }
 
     /// Says that every order has been settled since the bucket was made. Harmless when repeated. The server takes it only
@@ -321,7 +350,7 @@ impl Ledger {
         if !self.inner.pulse.is_fresh() {
             return Err(Stale::Silent);
         }
-        if self.is_complete() { Ok(()) } else { Err(Stale::Incomplete) }
+        if self.is_complete() && self.doubt().is_none() { Ok(()) } else { Err(Stale::Incomplete) }
     }
 
     fn entries(&self, region: &RegionCode, ports: &BTreeSet<HostPort>) -> BTreeMap<HostPort, Entry> {
@@ -366,12 +395,17 @@ impl Ledger {
     }
 }
 
-impl Reserved {
-    /// Nothing was written: all the ports were the order's own.
-    pub fn is_empty(&self) -> bool {
-        self.written.is_empty()
+impl Due {
+    /// Whether nothing that reserved it can be accepted any more, by PostgreSQL's clock, which decides on that.
+    pub fn is_over(&self, at: Timestamp) -> bool {
+        match &self.state {
+            PortState::Reserved { since, .. } => plan::is_old(*since, at),
+            PortState::Bound { .. } | PortState::Cooling { .. } => true,
+        }
     }
+}
 
+impl Reserved {
     /// Two reservations of one job as one.
     #[must_use = "a reservation whose job does not come about is to be released"]
     pub fn and(mut self, more: Self) -> Self {

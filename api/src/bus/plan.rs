@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use super::ports::{Entry, Slot};
 
 /// A reservation whose job is unknown is another request's, under way, until it is this old.
-pub(super) const RESERVATION_YOUNG: Duration = Duration::from_mins(1);
+const RESERVATION_YOUNG: Duration = Duration::from_mins(1);
 
 /// What PostgreSQL says that one order holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// The ports of the deployed revision, and the sequence of the job that deployed it. None: nothing is deployed.
     pub bound: Option<(Sequence, BTreeSet<HostPort>)>,
+    /// When it said so, by its clock.
+    pub at: Timestamp,
     /// The jobs that have not ended, and the ports that each wants.
     pub pending: Vec<(JobId, BTreeSet<HostPort>)>,
     /// A job that has ended: what only it had reserved is settled at once, however young.
@@ -135,7 +137,7 @@ fn target(
             _ if desired.is_pending(*job, host) => Target::Leave,
             Some(job) => Target::Become(reserved(job, *before)),
             None if desired.may_have_run(*job) => Target::Become(cool()),
-            None if desired.knows(*job) || later(*since, RESERVATION_YOUNG) <= now => {
+            None if desired.knows(*job) || is_old(*since, desired.at) => {
                 undone(state).map_or(Target::Free, Target::Become)
             }
             None => Target::Leave,
@@ -186,6 +188,11 @@ fn is_anothers(slot: &Slot, order: &OrderId) -> bool {
         Slot::Held(state) => state.order() != order,
         Slot::Unreadable => true,
     }
+}
+
+/// Whether a reservation of this time is old at that one.
+pub(super) fn is_old(since: Timestamp, at: Timestamp) -> bool {
+    later(since, RESERVATION_YOUNG) <= at
 }
 
 /// A time after another; the end of time when there is none.

@@ -171,13 +171,37 @@ fn number(port: u16) -> Option<PortNumber> {
 }
 
 /// What the mirror knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PortMap {
     pub(super) regions: HashMap<RegionCode, RegionPorts>,
-    /// Whether the ledger holds all that PostgreSQL knows of.
+    /// Whether the ledger says that it holds all that PostgreSQL knows of.
     pub(super) is_complete: bool,
+    /// What is to be compared with PostgreSQL before the ledger is believed; none = nothing.
+    pub(super) doubt: Option<Doubt>,
+    doubts: u32,
     /// The highest revision that is known.
     pub(super) revision: u64,
+}
+
+/// Why a ledger is not believed as it was found: this process has not seen it before, or it knows less than it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// The revision that was known before.
+    pub(super) known: u64,
+    /// How many doubts there were before.
+    nth: u32,
+}
+
+impl Default for PortMap {
+    fn default() -> Self {
+        Self {
+            regions: HashMap::new(),
+            is_complete: false,
+            doubt: Some(Doubt { known: 0, nth: 0 }),
+            revision: 0,
+            doubts: 1,
+        }
+    }
 }
 
 /// One key of the bucket, read.
@@ -239,6 +263,12 @@ impl Ports {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes it that the ledger was compared with PostgreSQL since it was found to be doubtful.
+    pub(super) fn clear(&self, doubt: Doubt) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        map.doubt = map.doubt.filter(|newer| *newer != doubt);
+    }
+
     /// Takes it that the ledger is complete.
     pub(super) fn set_complete(&self) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).is_complete = true;
@@ -258,7 +288,14 @@ impl Mirror for Ports {
         let mut map = PortMap::default();
         changes.iter().filter_map(Word::read).for_each(|word| map.take(word));
         map.revision = changes.iter().map(|change| change.revision).max().unwrap_or(0);
-        let old = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), map);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        (map.doubt, map.doubts) = (known.doubt, known.doubts);
+        if map.revision < known.revision {
+            map.doubt = Some(Doubt { known: known.revision, nth: known.doubts });
+            map.doubts += 1;
+        }
+        let old = std::mem::replace(&mut *known, map);
+        drop(known);
         // A large map is freed outside the lock.
         drop(old);
     }

@@ -1,19 +1,16 @@
 //! Table `jobs`: every change that was accepted, up to its one end.
 
-use std::collections::BTreeSet;
-
 use common::ingress::Exposure;
 use common::job::{self, Change, JOB_VERSION, JobResult, JobStarted, Outcome, Until, Verb};
 use common::name::{JobId, OrderId, RegionCode, Revision, Sequence};
 use common::pod::Pod;
-use common::port::HostPort;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use super::target::StoredTarget;
-use super::{Page, Store, StoreError, parsed, revisions};
+use super::{Page, Store, StoreError, parsed};
 
 /// A job as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,15 +129,6 @@ impl Job {
             ..self
         }
     }
-}
-
-/// The ports that an order needs, by the record.
-#[derive(Debug, Default)]
-pub struct Holdings {
-    /// Of the revision that runs, with the sequence of the job that deployed it.
-    pub deployed: Option<(Sequence, BTreeSet<HostPort>)>,
-    /// Of each deploy that has not ended.
-    pub pending: Vec<(JobId, BTreeSet<HostPort>)>,
 }
 
 /// The columns of [`job`], under names that no column of `orders` has.
@@ -276,14 +264,15 @@ impl Store {
     /// # Errors
     /// When PostgreSQL does not do it.
     pub async fn job_ended(&self, region: &RegionCode, result: &JobResult) -> Result<(), StoreError> {
-        // Ends may come in any order: what runs follows the newest job, the paid time any job that succeeded with a pod.
+        // Ends may come in any order: what runs follows the newest job, the paid time any job that succeeded with a pod. It begins
+        // by this clock: those of regions may be wrong.
         let sql = "with ended as ( \
                  update jobs set state = $2, outcome = $3, attempts = $4, \
                      started_at = case when $4 > 0 then $5::timestamptz end, finished_at = $6, \
                      published_at = coalesce(published_at, $6) \
                  where id = $1 and region = $7 and order_id = $8 and finished_at is null \
                  returning order_id, target, sequence, state = 'succeeded' or ($9 and target is not null) as stands, \
-                     state = 'succeeded' and target ->> 'run' = 'running' as runs \
+                     state = 'succeeded' and target ->> 'run' = 'running' and verb <> 'expose' as runs \
              ), newest as ( \
                  select sequence, target from jobs where order_id = $8 and finished_at is null and id <> $1 \
                  order by sequence desc limit 1 \
@@ -297,8 +286,8 @@ impl Store {
                      when n.sequence > coalesce(o.deployed_sequence, 0) then n.target else o.deployed end, \
                  target_sequence = case when e.stands or e.sequence <> o.target_sequence then o.target_sequence \
                      else greatest(n.sequence, o.deployed_sequence, 0) end, \
-                 activated_at = case when e.runs then coalesce(o.activated_at, $6) else o.activated_at end, \
-                 ends_at = case when e.runs then coalesce(o.ends_at, $6 + make_interval(hours => o.duration_hours)) \
+                 activated_at = case when e.runs then coalesce(o.activated_at, now()) else o.activated_at end, \
+                 ends_at = case when e.runs then coalesce(o.ends_at, now() + make_interval(hours => o.duration_hours)) \
                      else o.ends_at end \
              from ended e left join newest n on true \
              where o.id = e.order_id and (e.sequence = o.target_sequence \
@@ -318,44 +307,7 @@ impl Store {
         Ok(())
     }
 
-    /// The ports that an order needs now in a region.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn holdings(&self, region: &RegionCode, order: &OrderId) -> Result<Holdings, StoreError> {
-        let sql = "select null::uuid as job_id, o.deployed_sequence as sequence, r.pod from orders o \
-                   join revisions r on r.order_id = o.id and r.revision = o.deployed_revision \
-                   where o.id = $1 and o.region = $2 \
-                   union all \
-                   select j.id, j.sequence, r.pod from jobs j \
-                   join revisions r on r.order_id = j.order_id and r.revision = j.revision \
-                   where j.order_id = $1 and j.region = $2 and j.finished_at is null order by sequence";
-        let mut holdings = Holdings::default();
-        for row in self.rows(sql, &[&order.as_str(), &region.as_str()]).await? {
-            let ports = revisions::pod(row.try_get("pod")?)?.host_ports().collect();
-            match row.try_get::<_, Option<Uuid>>("job_id")? {
-                Some(job) => holdings.pending.push((job.into(), ports)),
-                None => holdings.deployed = Some((counter("sequence", row.try_get("sequence")?)?, ports)),
-            }
-        }
-        Ok(holdings)
-    }
-
-    /// Every order that holds ports, by the record, and where.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn orders_with_ports(&self) -> Result<Vec<(RegionCode, OrderId)>, StoreError> {
-        let sql = "select o.region, o.id from orders o where o.region is not null and (o.deployed_revision is not null \
-                   or exists (select 1 from jobs j where j.order_id = o.id and j.finished_at is null))";
-        let read = |row: &Row| {
-            let region = parsed("region", row.try_get::<_, String>("region")?.try_into())?;
-            Ok((region, parsed("id", row.try_get::<_, String>("id")?.try_into())?))
-        };
-        self.rows(sql, &[]).await?.iter().map(read).collect()
-    }
-
-    /// Forgets idempotency keys that are older than 24 hours (`wire.md` §6).
+    /// Forgets idempotency keys that are older than 24 hours (`wire.md` §6): so many at most, and says how many.
     ///
     /// # Errors
     /// When PostgreSQL does not do it.
@@ -363,7 +315,7 @@ impl Store {
         // What another instance is at is left to it.
         let sql = "with old as materialized ( \
                  select id from jobs where idempotency_key is not null and created_at < now() - interval '24 hours' \
-                 for update skip locked \
+                 limit 10000 for update skip locked \
              ) \
              update jobs j set idempotency_key = null, request_digest = null from old o where j.id = o.id";
         self.execute(sql, &[]).await

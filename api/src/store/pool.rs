@@ -53,7 +53,12 @@ impl Store {
         let mut config: tokio_postgres::Config =
             settings.url.expose_secret().parse().map_err(|error| wrong(Box::new(error)))?;
         let options = config.get_options().unwrap_or_default();
-        let options = format!("{options} -c statement_timeout={}", settings.statement_timeout.as_millis());
+        let timeout_ms = settings.statement_timeout.as_millis();
+        // A connection that was cut in silence in the middle of a transaction holds its locks no longer than that.
+        let options = format!(
+            "{options} -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms} \
+             -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+        );
         config.application_name("vkube-api").connect_timeout(settings.wait_timeout).options(options);
         let tls = MakeRustlsConnect::new(tls_config(settings).map_err(wrong)?);
         let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });

@@ -164,7 +164,9 @@ impl Jobs {
         match results::publish(&self.broker, &self.context.region, &result).await {
             Ok(Published::Ours) => answer::tell(&self.broker, inbox, &Progress::Ended(result)).await,
             Ok(Published::Before) => tracing::info!(job.id = %id, "the job had ended before; that end holds"),
-            Ok(Published::Unsure) => tracing::info!(job.id = %id, "the job has ended; nobody is told, as it may have otherwise"),
+            Ok(Published::Unsure) => {
+                tracing::info!(job.id = %id, "the job has ended; nobody is told, as it may have otherwise");
+            }
             Err(error) => {
                 tracing::warn!(job.id = %id, error = &error as &dyn std::error::Error, "result cannot be published; the job is tried again");
                 tell(message, AckKind::Nak(Some(Duration::from_secs(2)))).await;

@@ -1,4 +1,4 @@
-//! One read from its delivery to its answer. Past its deadline nobody waits for it, and it is dropped.
+//! One read from its delivery to its answer. What nobody waits for any more the broker drops, and what is in hand ends.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,10 +7,9 @@ use std::time::Duration;
 use async_nats::jetstream::Message;
 use common::failure::{Failure, Reason};
 use common::read::{AnswerKind, Query, READ_VERSION, Read};
-use common::subject::HEADER_NOT_AFTER;
+use common::subject::HEADER_WITHIN;
 use common::telemetry;
 use futures::FutureExt as _;
-use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -59,14 +58,7 @@ impl Reads {
             tracing::warn!(subject = %message.subject, "a read without an inbox is dropped");
             return;
         };
-        let limit = match time_left(message) {
-            Some(left) if left.is_zero() => {
-                tracing::debug!(subject = %message.subject, "a read is too late and is dropped");
-                return;
-            }
-            Some(left) => left.min(READ_TIMEOUT),
-            None => READ_TIMEOUT,
-        };
+        let limit = waited_for(message).map_or(READ_TIMEOUT, |within| within.min(READ_TIMEOUT));
         let answered = match self.read(message) {
             Some(Read { order, query: Query::LogFollow(query), .. }) => {
                 match self.follows.begin(&self.context, inbox.clone(), order, query) {
@@ -95,10 +87,9 @@ impl Reads {
     }
 }
 
-/// How long somebody still waits; none = the message does not say.
-fn time_left(message: &Message) -> Option<Duration> {
-    let until: Timestamp = message.headers.as_ref()?.get(HEADER_NOT_AFTER)?.as_str().parse().ok()?;
-    Some(Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default())
+/// For how long somebody waits, from when it was asked; none = the message does not say.
+fn waited_for(message: &Message) -> Option<Duration> {
+    message.headers.as_ref()?.get(HEADER_WITHIN)?.as_str().parse().ok().map(Duration::from_millis)
 }
 
 /// The failure that a client is told of.

@@ -55,9 +55,35 @@ async fn a_wiped_store_is_made_anew_and_asked_nothing_until_it_is_rebuilt() {
     let desired = super::super::Desired { bound: Some((1.try_into().unwrap(), tcps([1, 2]))), ..Default::default() };
     assert_eq!(bus.ledger.settle(&view, &desired).await.unwrap(), super::super::Settled::Done);
     bus.ledger.complete().await.unwrap();
+    bus.ledger.clear(bus.ledger.doubt().unwrap());
     assert_eq!(bus.ledger.occupied(&region(), &[tcp(1), tcp(3)], None), Ok(vec![tcp(1)]));
     bus.publish_job(&job(), true).await.unwrap();
     until("all is ready", async || bus.health().is_ready()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_was_set_back_to_an_older_copy_is_asked_nothing_until_it_was_compared() {
+    let (mut server, bus) = start().await;
+    let bound = async |numbers| {
+        let view = bus.ledger.view(&region(), &order("one"));
+        let desired =
+            super::super::Desired { bound: Some((1.try_into().unwrap(), tcps(numbers))), ..Default::default() };
+        until("it is settled", async || bus.ledger.settle(&view, &desired).await.is_ok()).await;
+    };
+    bound([1, 2]).await;
+    server.save().await;
+    until("it is believed", async || bus.ledger.occupied(&region(), &[tcp(2)], None) == Ok(vec![tcp(2)])).await;
+    assert_eq!(bus.ledger.doubt(), None, "a restart is no reason for doubt");
+    bound([1, 3]).await;
+    server.go_back().await;
+    until("it is doubted", async || bus.ledger.doubt().is_some()).await;
+    let doubt = bus.ledger.doubt().unwrap();
+    assert!(bus.ledger.is_set_back(doubt) && bus.ledger.is_complete());
+    assert_eq!(bus.ledger.occupied(&region(), &[tcp(1)], None), Err(Stale::Incomplete));
+    assert_eq!(bus.ledger.bound(), [((region(), order("one")), tcps([1, 2]))].into());
+    bound([1, 3]).await;
+    bus.ledger.clear(doubt);
+    until("it is believed again", async || bus.ledger.occupied(&region(), &[tcp(3)], None) == Ok(vec![tcp(3)])).await;
 }
 
 /// A mirror of the bucket that was lost says nothing about the one that is there.
@@ -85,6 +111,7 @@ async fn a_bucket_deleted_under_a_living_connection_is_noticed_and_made_again() 
     until("the bucket is there", async || watchers(&worker).await == 1).await;
     until("it is mirrored", async || bus.ledger.occupied(&region(), &[tcp(1)], None) == Err(Stale::Incomplete)).await;
     bus.ledger.complete().await.unwrap();
+    bus.ledger.clear(bus.ledger.doubt().unwrap());
     let _ = bus.ledger.reserve(&region(), &order("two"), JobId::new(), &tcps([1])).await.unwrap();
 }
 

@@ -36,9 +36,7 @@ impl NatsServer {
 
     /// Kills it and starts it again on what it has stored.
     pub(crate) async fn restart(&mut self) {
-        self.kill().await;
-        self.process = spawn(&self.folder, self.port, "");
-        self.ready().await;
+        self.restart_with(|_| {}).await;
     }
 
     /// Kills it and starts it again for one user only, and does not wait.
@@ -48,12 +46,31 @@ impl NatsServer {
         self.process = spawn(&self.folder, self.port, &login);
     }
 
-    /// Kills it and starts it again with nothing stored.
-    pub(crate) async fn wipe(&mut self) {
+    /// Kills it, does something to its store, and starts it again.
+    async fn restart_with(&mut self, change: impl FnOnce(&Path)) {
         self.kill().await;
-        std::fs::remove_dir_all(self.folder.join("jetstream")).unwrap();
+        change(&self.folder);
         self.process = spawn(&self.folder, self.port, "");
         self.ready().await;
+    }
+
+    /// Keeps a copy of its store.
+    pub(crate) async fn save(&mut self) {
+        self.restart_with(|folder| copy(&folder.join("jetstream"), &folder.join("saved"))).await;
+    }
+
+    /// Goes back to the copy of its store.
+    pub(crate) async fn go_back(&mut self) {
+        self.restart_with(|folder| {
+            std::fs::remove_dir_all(folder.join("jetstream")).unwrap();
+            std::fs::rename(folder.join("saved"), folder.join("jetstream")).unwrap();
+        })
+        .await;
+    }
+
+    /// Kills it and starts it again with nothing stored.
+    pub(crate) async fn wipe(&mut self) {
+        self.restart_with(|folder| std::fs::remove_dir_all(folder.join("jetstream")).unwrap()).await;
     }
 
     async fn ready(&self) {
@@ -83,6 +100,18 @@ impl Drop for NatsServer {
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
     }
 }
 

@@ -131,9 +131,12 @@ async fn a_failed_jobs_ports_are_free_at_once_and_an_unknown_jobs_after_a_while(
     }
     until("both are due", async || ledger.due().len() == 2).await;
     let due = ledger.due().into_iter().find(|due| due.host == tcp(3)).unwrap();
+    assert!(due.is_over(Timestamp::now()) && !due.is_over(Timestamp::now() - jiff::SignedDuration::from_secs(2)));
     assert!(ledger.free(&due).await.unwrap());
     assert_eq!(words(ledger), ["4 reserved"]);
     settle(ledger, &Desired::default()).await;
+    assert_eq!(words(ledger), ["4 reserved"], "by our clock alone it is old");
+    settle(ledger, &Desired { at: Timestamp::now(), ..Desired::default() }).await;
     assert_eq!(words(ledger), [""; 0]);
 }
 
@@ -152,7 +155,7 @@ async fn a_port_that_a_replaced_pod_may_have_used_cools() {
     let _ = ledger.reserve(&region(), &one, third, &tcps([2])).await.unwrap();
     let pending = vec![(third, tcps([2]))];
     let ended = Some(EndedJob { id: second, may_have_run: true });
-    settle(ledger, &Desired { bound: Some((sequence(2), tcps([2]))), pending, ended }).await;
+    settle(ledger, &Desired { bound: Some((sequence(2), tcps([2]))), pending, ended, ..Desired::default() }).await;
     assert_eq!(words(ledger), ["1 cooling", "2 bound 2"]);
     settle(ledger, &Desired { ended: Some(failed(third)), ..Desired::default() }).await;
     assert_eq!(words(ledger), ["1 cooling", "2 cooling"]);
@@ -169,7 +172,8 @@ async fn an_empty_ledger_is_rebuilt_from_the_record() {
     let server = NatsServer::start().await;
     let bus = connect(&server).await;
     let job = JobId::new();
-    let desired = Desired { bound: Some((sequence(4), tcps([1, 2]))), pending: vec![(job, tcps([2, 3]))], ended: None };
+    let desired =
+        Desired { bound: Some((sequence(4), tcps([1, 2]))), pending: vec![(job, tcps([2, 3]))], ..Desired::default() };
     settle(&bus.ledger, &desired).await;
     assert_eq!(words(&bus.ledger), ["1 bound 4", "2 bound 4", "3 reserved"]);
     settle(&bus.ledger, &desired).await;

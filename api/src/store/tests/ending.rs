@@ -1,9 +1,12 @@
 //! Ends of jobs, and what they mean for their order.
 
-use common::job::{JobStarted, Outcome};
+use common::ingress::Exposure;
+use common::job::{JobResult, JobStarted, Outcome};
+use common::name::JobId;
 use futures::future::join_all;
 use jiff::SignedDuration;
 
+use super::super::acceptance::{Acceptance, Accepted};
 use super::super::jobs::{Job, JobState};
 use super::cluster::{shared_database, shared_store};
 use super::{
@@ -77,8 +80,8 @@ async fn nobody_elses_word_ends_a_job() {
     let (job, other) = (deploy(&store, &one).await, deploy(&store, &two).await);
     let result = end(&job, Outcome::Succeeded);
     store.job_ended(&elsewhere(), &result).await.unwrap();
-    store.job_ended(&region(), &super::JobResult { order: two.clone(), ..result.clone() }).await.unwrap();
-    store.job_ended(&region(), &super::JobResult { id: super::JobId::new(), ..result.clone() }).await.unwrap();
+    store.job_ended(&region(), &JobResult { order: two.clone(), ..result.clone() }).await.unwrap();
+    store.job_ended(&region(), &JobResult { id: JobId::new(), ..result.clone() }).await.unwrap();
     assert_eq!(store.job(&one, job.id).await.unwrap().unwrap(), job);
     assert_eq!(store.job(&two, other.id).await.unwrap().unwrap(), other);
     assert_eq!(now(&store, &two).await.deployed_revision(), None);
@@ -95,11 +98,13 @@ async fn paid_time_begins_with_the_first_deploy_that_succeeds() {
     let still = now(&store, &order).await;
     assert_eq!((still.activated_at, still.ends_at, still.deployed_revision()), (None, None, None));
 
-    let result = end(&jobs[1], Outcome::Succeeded);
+    // The region's clock is a day behind.
+    let result = JobResult { finished_at: at(-86_400), ..end(&jobs[1], Outcome::Succeeded) };
     store.job_ended(&region(), &result).await.unwrap();
     let active = now(&store, &order).await;
-    assert_eq!(active.activated_at, Some(result.finished_at));
-    assert_eq!(active.ends_at, Some(result.finished_at + SignedDuration::from_hours(100)));
+    let begun = active.activated_at.unwrap();
+    assert!(begun >= active.created_at && begun <= active.updated_at, "{active:?}");
+    assert_eq!(active.ends_at, Some(begun + SignedDuration::from_hours(100)));
     assert_eq!(active.deployed_revision().unwrap().get(), 2);
 
     let mut later = end(&jobs[2], Outcome::Succeeded);
@@ -119,6 +124,12 @@ async fn what_stands_without_having_succeeded_is_not_paid_for() {
         store.job_ended(&region(), &end(&first, outcome)).await.unwrap();
         let still = now(&store, &order).await;
         assert_eq!((still.activated_at, still.ends_at, still.deployed_revision()), (None, None, first.revision));
+        let acceptance = Acceptance { order: &order, region: &region(), job: JobId::new(), idempotency: None };
+        let base = still.target_sequence.unwrap();
+        let bound = store.accept_expose(&acceptance, base, &Exposure::Unbound, &[]).await.unwrap();
+        let Accepted::Yes(bound) = bound else { panic!("{bound:?}") };
+        succeed(&store, &bound).await;
+        assert_eq!(now(&store, &order).await.ends_at, None, "whoever binds a domain waits for no pod");
         let second = deploy(&store, &order).await;
         succeed(&store, &second).await;
         assert!(now(&store, &order).await.ends_at.is_some());
@@ -235,5 +246,5 @@ async fn a_start_is_on_record_until_the_end_is() {
     store.job_ended(&region(), &result).await.unwrap();
     store.job_started(&notice(7, 60)).await.unwrap();
     assert_eq!(store.job(&order, job.id).await.unwrap().unwrap(), job.ended(result));
-    store.job_started(&JobStarted { id: super::JobId::new(), attempts: 1, started_at: at(0) }).await.unwrap();
+    store.job_started(&JobStarted { id: JobId::new(), attempts: 1, started_at: at(0) }).await.unwrap();
 }
