@@ -61,7 +61,10 @@ async fn a_secret_that_was_replaced_ends_a_log_as_a_refusal() {
     let end = "event:end\ndata:{\"reason\":\"SecretRevoked\",\"message\":\"the secret was replaced\"}\n\n";
     for (flag, expected) in [
         ("", "x\n"),
-        (" --json", "{\"data\":\"x\",\"id\":\"1\"}\n{\"error\":{\"code\":401,\"message\":\"the secret was replaced\"}}\n"),
+        (
+            " --json",
+            "{\"data\":\"x\",\"id\":\"1\"}\n{\"error\":{\"code\":401,\"message\":\"the secret was replaced\"}}\n",
+        ),
     ] {
         let api = Api::start([stream(&format!("{line}{end}"))]).await;
         let ended = run(&api.url, &format!("logs -f --secret s-1{flag}")).await;
