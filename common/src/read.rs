@@ -155,7 +155,8 @@ pub struct Status {
     pub annotations: Box<RawValue>,
     /// When the worker last heard of this from the cluster, RFC 3339.
     pub observed_at: String,
-    /// Whether a newer revision was accepted than the one shown.
+    /// Whether the pod may be otherwise by now: a newer revision was accepted than the one shown, or the worker's watch of the
+    /// cluster is broken.
     pub stale: bool,
 }
 
