@@ -373,6 +373,13 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_waited_for_as_the_contract_says_and_a_read_as_workers_believe() {
+        let wait = |setting: Setting| Duration::from_millis(setting.default.unwrap().parse().unwrap());
+        assert_eq!(wait(CHANGE_DEADLINE_MS), Duration::from_secs(20), "wire.md §6");
+        assert_eq!(wait(READ_DEADLINE_MS), common::read::USUAL_DEADLINE);
+    }
+
+    #[test]
     fn the_documented_table_is_this_table() {
         let documented = include_str!("../../docs/SETTINGS.md");
         assert!(documented.contains(&common::settings::table(&ALL)), "stale: see vkube-api settings");

@@ -41,7 +41,14 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Connection {
     /// Where the API is
-    #[arg(long, global = true, env = "VKUBE_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "VKUBE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080",
+        hide_env_values = true
+    )]
     pub(crate) url: String,
 
     /// The order's secret; in the environment or a file it is not in the list of processes

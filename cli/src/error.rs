@@ -30,6 +30,9 @@ pub enum Error {
     /// The API answered with a failure.
     #[error("{}", .0.message)]
     Refused(Box<Refusal>),
+    /// The API ended what the secret had opened.
+    #[error("{0}")]
+    Revoked(String),
     /// No answer came.
     #[error("no answer from {url}")]
     Unreachable {
@@ -130,6 +133,7 @@ impl Error {
         match self {
             Self::Refused(refusal) if refusal.job_id.is_some() => 5,
             Self::Refused(refusal) if refusal.status.is_client_error() => 1,
+            Self::Revoked(_) => 1,
             Self::Usage(_) | Self::Input { .. } | Self::Setup(_) | Self::Output(_) => 2,
             Self::Refused(_)
             | Self::Unreachable { .. }
@@ -154,6 +158,7 @@ impl Error {
             Self::Usage(_)
             | Self::Input { .. }
             | Self::Setup(_)
+            | Self::Revoked(_)
             | Self::TimedOut { .. }
             | Self::Strange { .. }
             | Self::Unknown(_)
@@ -174,6 +179,7 @@ impl Error {
         let shaped = |code: u16| json!({ "error": { "code": code, "message": chain(self) } }).to_string();
         match self {
             Self::Refused(refusal) => refusal.body.clone().or_else(|| Some(shaped(refusal.status.as_u16()))),
+            Self::Revoked(_) => Some(shaped(401)),
             Self::Usage(_)
             | Self::Input { .. }
             | Self::Setup(_)
@@ -229,6 +235,7 @@ mod tests {
             ("wrong body", refused(400, "INVALID_REQUEST"), 1),
             ("wrong secret", refused(401, "UNAUTHORIZED"), 1),
             ("rate limit", refused(429, "REGISTRY_RATE_LIMITED"), 1),
+            ("secret replaced meanwhile", Error::Revoked("x".into()), 1),
             ("usage", Error::Usage("x".into()), 2),
             ("a fault of the API", refused(500, "INTERNAL"), 3),
             ("region silent", refused(503, "REGION_UNAVAILABLE"), 3),

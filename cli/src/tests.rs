@@ -53,6 +53,17 @@ fn help_and_complaints_have_no_colours() {
 }
 
 #[test]
+fn help_shows_nothing_of_the_environment() {
+    let mut command = Cli::command();
+    command.build();
+    let known: Vec<_> = command.get_arguments().filter(|argument| argument.get_env().is_some()).collect();
+    assert_eq!(known.len(), 3);
+    for argument in known {
+        assert!(argument.is_hide_env_values_set(), "{}", argument.get_id());
+    }
+}
+
+#[test]
 fn a_debug_print_of_the_command_line_shows_no_secret() {
     let line = ["vkube", "status", "--secret", "hunter2", "--operator-token", "hunter3"];
     let printed = format!("{:?}", Cli::try_parse_from(line).unwrap());

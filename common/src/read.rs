@@ -1,6 +1,8 @@
 //! Questions asked of a region and the form of their answers. An answer is bytes: its head travels in headers, so that a
 //! log is never wrapped, escaped or copied on its way.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -14,6 +16,9 @@ pub const READ_VERSION: u32 = 1;
 
 /// The most bytes of one part of an answer; longer answers go in several messages (`design.md` §5).
 pub const MAX_PART_BYTES: usize = 512 << 10;
+
+/// How long an answer is waited for, unless the api is told otherwise.
+pub const USUAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The most bytes of a log that one answer holds (`wire.md` §3).
 pub const MAX_LOG_BYTES: usize = 1 << 20;
@@ -155,7 +160,8 @@ pub struct Status {
     pub annotations: Box<RawValue>,
     /// When the worker last heard of this from the cluster, RFC 3339.
     pub observed_at: String,
-    /// Whether a newer revision was accepted than the one shown.
+    /// Whether the pod may be otherwise by now: a newer revision was accepted than the one shown, or the worker's watch of the
+    /// cluster is broken.
     pub stale: bool,
 }
 

@@ -34,19 +34,32 @@ guide_call() {
   if [ "$STATUS" != "$expected" ]; then fail_of "$server" "the demo's call '$title' was answered with $STATUS instead of $expected"; fi
 }
 
-# The secret is shown once, so it is kept. Where the order has ended, or the api knows of none (a purge), there is a new one.
+# operator_call PATH BODY: a call of the operator's.
+operator_call() {
+  call "$API_URL/api/v1/admin/orders$1" -H "Authorization: Bearer $(<"$OPERATOR_TOKEN_FILE")" -H 'Content-Type: application/json' -d "$2"
+}
+
+# demo_status SECRET: where the order stands in its life; nothing if the secret opens none.
+demo_status() { curl -sf -m 10 -H "secret: $1" "$API_URL/api/v1/k8s/userService" | jq -r .status || true; }
+
+# The secret is shown once, so it is kept. An order whose time is over holds the demo's port: it is extended. Where it was
+# aborted or deleted, or the api knows of none (a purge), there is a new one.
 make_demo_order() {
-  local secret
   if [ -s "$DEMO_ORDER_FILE" ]; then
-    secret=$(jq -r .secret "$DEMO_ORDER_FILE")
-    if [ "$(curl -sf -m 10 -H "secret: $secret" "$API_URL/api/v1/k8s/order" | jq -r .status)" = OrderFiled ]; then
-      printf '\n--- The order of an earlier run is still there (dev/down --purge forgets it)\n'
-      return
-    fi
+    case $(demo_status "$(jq -r .secret "$DEMO_ORDER_FILE")") in
+      ServicePending | ServiceRunning | ServiceStop)
+        printf '\n--- The order of an earlier run is still there (dev/down --purge forgets it)\n'
+        return
+        ;;
+      ServiceDone)
+        printf "\n--- The time of an earlier run's order is over: the operator extends it"
+        operator_call "/$(jq -r .order.id "$DEMO_ORDER_FILE")/extend" '{"hours":100}'
+        if [ "$STATUS" = 200 ]; then return; fi
+        ;;
+    esac
   fi
   printf '\n--- An order, as the operator makes it'
-  call "$API_URL/api/v1/admin/orders" -H "Authorization: Bearer $(<"$OPERATOR_TOKEN_FILE")" -H 'Content-Type: application/json' \
-    -d '{"serviceOptions":{"resourceUnit":"2-Unit-Resource","portSpecification":"User Specified Service Port"},"duration":100}'
+  operator_call '' '{"serviceOptions":{"resourceUnit":"2-Unit-Resource","portSpecification":"User Specified Service Port"},"duration":100}'
   if [ "$STATUS" != 201 ]; then fail_of api "the demo order was refused ($STATUS)"; fi
   (umask 077 && printf '%s\n' "$ANSWER" >"$DEMO_ORDER_FILE")
 }

@@ -67,7 +67,7 @@ fn an_order_goes_its_whole_way_by_commands() -> Result<()> {
         assert!(listed.lines().any(|line| line.starts_with(&id) && line.contains("ServiceRunning")), "{listed}");
         let shown = operator.done(&format!("orders show {id}")).await?;
         assert!(
-            field(&shown, "In service") == Some("ServiceRunning")
+            field(&shown, "Status") == Some("ServiceRunning")
                 && shown.contains("HOST PORT")
                 && shown.contains(&job)
                 && !shown.contains(&secret),

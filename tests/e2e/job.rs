@@ -65,7 +65,6 @@ fn a_client_waits_as_long_as_it_prefers() -> Result<()> {
         let system = paused(t, "waits").await?;
         let order = t.order_of(&system, &OrderOptions::units(1)).await?;
         let body = pod("waits", &[idle("idle")]);
-        // Without a preference it is 20 s.
         for (prefer, least, most) in
             [("wait=1", 0.9, 15.0), ("wait=0", 0.0, 15.0), ("respond-async, wait=30", 0.0, 15.0)]
         {

@@ -223,6 +223,12 @@ fn a_region_that_nothing_was_heard_of_for_long_is_shown_while_it_has_orders() ->
         system.apis[0] = system.new_api(&[]).await?;
         let region = Operator::of(&system)?.region().await?;
         assert_eq!((&region["live"], &region["workers"]), (&json!(false), &json!([])));
+        let order = order.by(&system.apis[0].client);
+        let refused = order.deploy(&pod("forgotten", &[idle("idle")])).send().await?;
+        assert!(refused.header("retry-after").is_some());
+        refused.refused(503, Reason::RegionUnavailable)?;
+        let jobs = order.request(Method::GET, "/jobs").send().await?.ok()?;
+        assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "nothing was accepted");
         Ok(())
     })
 }

@@ -30,7 +30,6 @@ fn compare(case: &str, error: &serde_json::Value, expected: &[Problem]) {
 
 #[test]
 fn the_tables_hold_at_least_150_mistakes() {
-    let [changes, deploys] = [changes::rows().len(), deploy::rows().len()];
-    let rows = [changes, deploys, headers::count(), operator::rows().len(), queries::rows().len()];
+    let rows = [changes::rows().len(), deploy::rows().len(), operator::rows().len(), queries::rows().len()];
     assert!(rows.iter().sum::<usize>() >= 150, "{rows:?}");
 }

@@ -80,6 +80,13 @@ pub struct Operation {
     pub security: Option<String>,
 }
 
+impl Operation {
+    /// Its path, with this id wherever it names one.
+    pub fn path_to(&self, id: &str) -> String {
+        self.path.split('/').map(|part| if part.starts_with('{') { id } else { part }).collect::<Vec<_>>().join("/")
+    }
+}
+
 /// Both doors of a system.
 #[derive(Debug)]
 pub struct Doors {

@@ -2,13 +2,14 @@
 //! once.
 
 mod kubelet;
+mod pod;
 
 pub use kubelet::KubeletSettings;
+pub use pod::{Cidr, IngressSettings, PodSettings};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
@@ -66,37 +67,6 @@ const PORTS_SCAN_HOST: Setting = Setting::new(
     "VKUBE_PORTS_SCAN_HOST",
     "false",
     "Whether ports on which processes of this machine listen count as taken: true where the worker runs on the region's only node.",
-);
-const TERMINATION_GRACE: Setting = Setting::new(
-    "VKUBE_POD_TERMINATION_GRACE_SECONDS",
-    "10",
-    "How long a pod's processes may take to end, in seconds, 0 to 300.",
-);
-const STORAGE_CLASS: Setting =
-    Setting::without_default("VKUBE_POD_STORAGE_CLASS", "The storage class of volumes; none = the cluster's default.");
-const RUNTIME_CLASS: Setting = Setting::without_default(
-    "VKUBE_POD_RUNTIME_CLASS",
-    "The runtime class of pods, for a sandboxed runtime; one without overhead, as the quota is what was paid for. None = the cluster's default.",
-);
-const EGRESS_DENY: Setting = Setting::new(
-    "VKUBE_POD_EGRESS_DENY",
-    "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,127.0.0.0/8,fc00::/7,fe80::/10,::1/128",
-    "Networks that pods may not reach (but for DNS): those of pods, services, nodes and metadata; add public node addresses.",
-);
-const INGRESS_CLASS: Setting =
-    Setting::without_default("VKUBE_INGRESS_CLASS", "The class of orders' Ingresses; none = the cluster's default.");
-const INGRESS_ISSUER: Setting = Setting::without_default(
-    "VKUBE_INGRESS_ISSUER",
-    "The ClusterIssuer of cert-manager that certificates are asked of; none = the region issues none.",
-);
-const INGRESS_TLS_SECRET: Setting = Setting::without_default(
-    "VKUBE_INGRESS_TLS_SECRET",
-    "The Secret with the region's own certificate, as Ingresses name it; none = domains without a certificate of their own are served unencrypted.",
-);
-const INGRESS_PASSTHROUGH: Setting = Setting::new(
-    "VKUBE_INGRESS_PASSTHROUGH",
-    "nginx.ingress.kubernetes.io/ssl-passthrough=true",
-    "The annotation, key=value, of Ingresses whose pods encrypt by themselves.",
 );
 const ROLLOUT_TIMEOUT: Setting = Setting::new(
     "VKUBE_JOB_ROLLOUT_TIMEOUT_SECONDS",
@@ -183,36 +153,6 @@ pub struct PortSettings {
     pub scan_host: bool,
 }
 
-/// What all pods of the region have in common.
-#[derive(Debug, Clone)]
-pub struct PodSettings {
-    /// The time between SIGTERM and SIGKILL, in seconds.
-    pub termination_grace_seconds: u16,
-    /// After which Kubernetes calls a rollout failed, in seconds: less than a job waits.
-    pub progress_deadline_seconds: u16,
-    /// None = the cluster's default.
-    pub storage_class: Option<String>,
-    /// None = the cluster's default.
-    pub runtime_class: Option<String>,
-    /// Networks that pods may not reach.
-    pub egress_deny: Vec<Cidr>,
-    /// How domains lead to pods.
-    pub ingress: IngressSettings,
-}
-
-/// What all Ingresses of the region have in common.
-#[derive(Debug, Clone)]
-pub struct IngressSettings {
-    /// None = the cluster's default.
-    pub class: Option<String>,
-    /// Who issues certificates; none = nobody.
-    pub issuer: Option<String>,
-    /// The region's own certificate.
-    pub tls_secret: Option<String>,
-    /// The annotation, key and value, by which connections are passed through to the pod.
-    pub passthrough: (String, String),
-}
-
 impl Settings {
     /// Every setting, for `--help` and the documentation's table.
     pub fn all() -> Vec<Setting> {
@@ -232,16 +172,8 @@ impl Settings {
             PORTS_RANDOM_RANGE,
             PORTS_DENY,
             PORTS_SCAN_HOST,
-            TERMINATION_GRACE,
-            STORAGE_CLASS,
-            RUNTIME_CLASS,
-            EGRESS_DENY,
-            INGRESS_CLASS,
-            INGRESS_ISSUER,
-            INGRESS_TLS_SECRET,
-            INGRESS_PASSTHROUGH,
         ];
-        own.into_iter().chain(KubeletSettings::ALL).chain(TelemetrySettings::ALL).collect()
+        own.into_iter().chain(PodSettings::ALL).chain(KubeletSettings::ALL).chain(TelemetrySettings::ALL).collect()
     }
 
     /// The one setting that the health check needs.
@@ -267,7 +199,7 @@ impl Settings {
         let keys = read.required_with(&SEAL_PRIVATE_KEY_FILES, read_keys);
         let work = read_work(&mut read);
         let ports = read_ports(&mut read);
-        let pods = read_pods(&mut read, work.map(|work| work.rollout_timeout));
+        let pods = PodSettings::read(&mut read, work.map(|work| work.rollout_timeout));
         let telemetry = TelemetrySettings::read(&mut read);
         let all = (|| {
             let cluster = ClusterSettings { kubeconfig, namespace: namespace?, kubelet: kubelet? };
@@ -307,33 +239,6 @@ fn read_ports(read: &mut Reader<'_>) -> Option<PortSettings> {
     Some(PortSettings { random: random?, denied, scan_host: scan_host? })
 }
 
-fn read_pods(read: &mut Reader<'_>, rollout_timeout: Option<Duration>) -> Option<PodSettings> {
-    let grace = read.number(&TERMINATION_GRACE, 0..=300);
-    let storage_class = read.optional(&STORAGE_CLASS);
-    let runtime_class = read.optional(&RUNTIME_CLASS);
-    let egress_deny = read.list(&EGRESS_DENY);
-    let ingress = read_ingress(read);
-    let timeout = rollout_timeout?.as_secs();
-    Some(PodSettings {
-        termination_grace_seconds: u16::try_from(grace?).ok()?,
-        progress_deadline_seconds: u16::try_from(timeout - (timeout / 10).max(10)).ok()?,
-        storage_class,
-        runtime_class,
-        egress_deny,
-        ingress: ingress?,
-    })
-}
-
-fn read_ingress(read: &mut Reader<'_>) -> Option<IngressSettings> {
-    let (class, issuer, tls_secret) =
-        (read.optional(&INGRESS_CLASS), read.optional(&INGRESS_ISSUER), read.optional(&INGRESS_TLS_SECRET));
-    let passthrough = read.required_with(&INGRESS_PASSTHROUGH, |text| match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be key=value"),
-    });
-    Some(IngressSettings { class, issuer, tls_secret, passthrough: passthrough? })
-}
-
 /// What is wrong is told without the text, which may hold a password.
 fn read_servers(text: &str) -> Result<Vec<ServerAddr>, &'static str> {
     let servers = text.split(',').map(|server| server.trim().parse());
@@ -345,34 +250,6 @@ fn read_keys(files: &str) -> Result<KeyRing, String> {
     let keys = files.split(',').map(str::trim).filter(|file| !file.is_empty()).map(read);
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     KeyRing::from_hex(keys.iter().map(|key| key.trim())).map_err(|error| format!("{error}, in hex"))
-}
-
-/// A network, `10.0.0.0/8` or `fc00::/7`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cidr {
-    text: String,
-    v6: bool,
-}
-
-impl Cidr {
-    /// As Kubernetes writes it.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether it is a network of IPv6 addresses.
-    pub fn is_v6(&self) -> bool {
-        self.v6
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.parse::<ipnet::IpNet>().map_err(|_| "must be a network such as 10.0.0.0/8")?;
-        Ok(Self { text: parsed.trunc().to_string(), v6: parsed.addr().is_ipv6() })
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use common::name::RegionCode;
 use common::pod::{self, ConfigFile, Container, Pod, Port, RegistryLogin, Storage, Variable, VariableName};
 use common::port::HostPort;
-use common::quantity::Memory;
+use common::quantity::{Memory, Units};
 use common::sealed::{PublicKey, SealError};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -20,6 +20,9 @@ use crate::store::orders::{PortSpecification, Purchase};
 
 /// The most values of one pod that have to be sealed: each costs computing, and grows by some 80 bytes.
 const MAX_SECRETS: usize = 512;
+
+/// The most containers that are read: those of the largest order.
+const MAX_CONTAINERS: usize = Units::MAX as usize;
 
 /// What a customer wants to run, before ports are assigned and secrets are sealed.
 #[derive(Debug)]
@@ -101,8 +104,8 @@ fn read_body(body: &Value, purchase: &Purchase, problems: &mut Problems) -> Opti
             return field.wrong("must have at least one container", problems);
         }
         if items.len() > usize::try_from(most).unwrap_or(usize::MAX) {
-            return field
-                .wrong(format!("must have at most {most} containers, one for each unit of the order"), problems);
+            let problem = format!("must have at most {most} containers, one for each unit of the order");
+            problems.add(field.path(), problem);
         }
         Some(items)
     });
@@ -110,6 +113,7 @@ fn read_body(body: &Value, purchase: &Purchase, problems: &mut Problems) -> Opti
     body.finish(problems);
     let containers: Vec<Option<ContainerRequest>> = containers?
         .iter()
+        .take(MAX_CONTAINERS)
         .enumerate()
         .map(|(index, field)| {
             let login = logins.as_ref().and_then(|logins| logins.get(index)).cloned().flatten();

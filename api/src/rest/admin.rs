@@ -46,6 +46,23 @@ impl Statuses for AdminChangeFailures {
         (400, "Problems of the body; `details` names each field"),
         (401, "The token is missing or not valid"),
         (404, "There is no such order or region, or no operator is configured"),
+        (408, "The body did not come in time"),
+        (413, "The body is too large"),
+        (415, "The body is not JSON"),
+        (422, "The key was used for another request"),
+        (500, "`server error`"),
+        (503, "The service is busy; try again"),
+    ];
+}
+
+/// Failures of the operator's changes that an order may be in no state for.
+struct OrderChangeFailures;
+
+impl Statuses for OrderChangeFailures {
+    const ALL: &'static [(u16, &'static str)] = &[
+        (400, "Problems of the body; `details` names each field"),
+        (401, "The token is missing or not valid"),
+        (404, "There is no such order or region, or no operator is configured"),
         (409, "An order with this id was made from another body, or the order has ended"),
         (408, "The body did not come in time"),
         (413, "The body is too large"),

@@ -21,6 +21,8 @@ pub(super) struct DeployBody {
     containers: Vec<ContainerBody>,
     /// Absent, or as long as `containers`: the logins of private registries.
     pvt_login: Option<Vec<LoginBody>>,
+    /// Sent by very old clients, and ignored.
+    name: Option<String>,
 }
 
 /// Where a pod runs.
@@ -34,7 +36,7 @@ struct NodeSelector {
 #[derive(Object, Default)]
 #[oai(rename = "Container", rename_all = "camelCase", skip_serializing_if_is_none)]
 struct ContainerBody {
-    /// A DNS label, unique in the pod.
+    /// A DNS label, unique in the pod; not `error` or `message`, which clients take for failures.
     name: String,
     /// The image, such as `nginx` or `registry.example.com/team/app:1.0`.
     image_name: String,
@@ -115,6 +117,7 @@ impl Example for DeployBody {
                 ..ContainerBody::default()
             }],
             pvt_login: None,
+            name: None,
         }
     }
 }

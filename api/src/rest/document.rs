@@ -28,6 +28,10 @@ pub fn document() -> String {
         }
     }
     add_headers(&mut document);
+    // The library says of every choice that it is an object, and one form of this is a list.
+    if let Some(images) = document.pointer_mut("/components/schemas/UpdateImages").and_then(Value::as_object_mut) {
+        images.remove("type");
+    }
     // A value that was parsed a moment ago prints.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
@@ -152,8 +156,8 @@ mod tests {
             let name = body.pointer("/content/application~1json/schema/$ref").and_then(Value::as_str);
             let name = name.map(|name| name.rsplit('/').next().unwrap());
             let schema = name.map_or(&Value::Null, |name| &document["components"]["schemas"][name]);
-            // A list, and a body of several parts of which it must have one.
-            let says_something = name.is_none_or(|name| name == "UpdatePod") || schema.get("required").is_some();
+            // A choice of forms, and a body of several parts of which it must have one.
+            let says_something = matches!(name, Some("UpdateImages" | "UpdatePod")) || schema.get("required").is_some();
             assert_eq!(body["required"] == true, says_something, "{}", operation["operationId"]);
         }
     }

@@ -221,3 +221,25 @@ fn continue_trace(span: &tracing::Span, request: &Request) {
         common::telemetry::continue_trace(span, Some(&headers));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_server_error_that_tells_nothing_of_it() {
+        let routes = poem::endpoint::make_sync(|_| -> Response { panic!("hunter2") });
+        let edge = wrap(routes, Allow::default(), EdgeSettings { max_body_bytes: 1024, max_in_flight: 1 });
+        // The first one leaves its place to the next.
+        for _ in 0..2 {
+            let mut response = edge.call(Request::default()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let id = response.header(REQUEST_ID).unwrap().to_owned();
+            let body: Value = response.take_body().into_json().await.unwrap();
+            let error = json!({ "code": 500, "message": "server error", "reason": "INTERNAL", "requestId": id });
+            assert_eq!(body, json!({ "error": error }));
+        }
+    }
+}

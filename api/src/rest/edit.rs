@@ -7,7 +7,7 @@ use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Object, OpenApi, Union};
 
 use super::auth::OrderSecret;
 use super::body::Body;
@@ -52,6 +52,21 @@ impl Example for UpdatePod {
             environment: Some(HashMap::from([("container1".to_owned(), one("MODE", "production"))])),
         }
     }
+}
+
+/// New images: of each with its login, or as older clients send them.
+#[derive(Union)]
+#[oai(one_of)]
+enum UpdateImages {
+    Each(Vec<UpdateImage>),
+    Names(ImageNames),
+}
+
+/// New images whose logins stay.
+#[derive(Object)]
+struct ImageNames {
+    /// The images. Each is for the only container, else for the one with the same repository.
+    images: Vec<String>,
 }
 
 /// A new image.
@@ -135,7 +150,7 @@ impl EditApi {
         /// `respond-async`, or `wait=<seconds>`, 60 at most (RFC 7240).
         #[oai(name = "Prefer")]
         prefer: HeaderLines,
-        body: Body<Vec<UpdateImage>>,
+        body: Body<UpdateImages>,
     ) -> Answer<DeployResponse, ChangeFailures> {
         edit(&app, Part::Images, Given { secret, until: until.0.as_deref(), key, prefer, body }).await
     }

@@ -104,7 +104,8 @@ struct PodStatus {
     annotations: Any<serde_json::Value>,
     /// When the region last heard of this from its cluster (RFC 3339).
     observed_at: String,
-    /// Whether a newer revision was accepted than the one shown.
+    /// Whether the pod may be otherwise by now: a newer revision was accepted than the one shown, or its region has lost
+    /// sight of its cluster since `observedAt`.
     stale: bool,
     /// The domains bound to the order.
     domains: super::param::Nullable<Vec<BoundDomain>>,

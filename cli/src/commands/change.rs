@@ -64,7 +64,7 @@ impl Changing {
             }
             let answer = answer?;
             // The same key again is the same job: the next call goes on waiting for it.
-            if !is_accepted(&answer) || left().is_none_or(|left| left.is_zero()) {
+            if !runs_on(&answer) || left().is_none_or(|left| left.is_zero()) {
                 return Ok(answer);
             }
             sleep(ASK_AGAIN).await;
@@ -97,9 +97,14 @@ pub(crate) fn show(
     jobs::ended(&answer.value, Caller::Owner)
 }
 
-/// Whether the job is accepted and runs on.
+/// Whether the answer is a job.
 fn is_accepted(answer: &Answer) -> bool {
     answer.status == StatusCode::ACCEPTED
+}
+
+/// Whether the job may still come to its end: that of an order that is aborted may have come to nothing already.
+fn runs_on(answer: &Answer) -> bool {
+    is_accepted(answer) && jobs::runs_on(answer.value.get("job").unwrap_or(&answer.value))
 }
 
 /// A change that the API waits for, or answers at once.

@@ -115,11 +115,13 @@ impl Position {
             "end" => {
                 let (reason, message) = (member(&data, "reason"), member(&data, "message"));
                 let told = if message.is_empty() { reason.clone() } else { message };
-                if reason == "ServerShutdown" {
-                    Some(End::Broken(told))
-                } else {
-                    context.note(&told);
-                    Some(End::Final)
+                match reason.as_str() {
+                    "ServerShutdown" => Some(End::Broken(told)),
+                    "SecretRevoked" => return Err(Error::Revoked(told)),
+                    _ => {
+                        context.note(&told);
+                        Some(End::Final)
+                    }
                 }
             }
             // What is not known yet says nothing about lines.

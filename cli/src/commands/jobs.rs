@@ -132,7 +132,7 @@ async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<()
             Ok(answer) => {
                 failures = 0;
                 let state = cell(&answer.value, "/state");
-                if !matches!(state.as_str(), "Queued" | "Running") || left().is_zero() {
+                if !runs_on(&answer.value) || left().is_zero() {
                     context.show(&answer, print)?;
                     return ended(&answer.value, Caller::Owner);
                 }
@@ -154,13 +154,18 @@ async fn watch(id: &str, wait: Duration, context: &mut Context<'_>) -> Result<()
     }
 }
 
+/// Whether a job has not ended.
+pub(crate) fn runs_on(job: &Value) -> bool {
+    matches!(cell(job, "/state").as_str(), "Queued" | "Running")
+}
+
 /// What a job's state means for the command that made it. Jobs are watched by whoever has the order's secret; an operator
 /// sees them with the order.
 pub(crate) fn ended(job: &Value, caller: Caller) -> Result<(), Error> {
     let (id, state) = (cell(job, "/id"), cell(job, "/state"));
     match state.as_str() {
         "Succeeded" => Ok(()),
-        "Queued" | "Running" => {
+        _ if runs_on(job) => {
             let next = match caller {
                 Caller::Operator => format!("vkube orders show {}", cell(job, "/orderId")),
                 Caller::Owner | Caller::Anyone => format!("vkube jobs watch {id}"),

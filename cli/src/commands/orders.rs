@@ -58,7 +58,7 @@ pub(crate) enum Orders {
         /// The order's id
         #[arg(value_parser = id)]
         id: String,
-        /// Why, for the log
+        /// Why, for the order's history
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -116,7 +116,7 @@ async fn list_orders(
     mut paging: Paging,
     context: &mut Context<'_>,
 ) -> Result<(), Error> {
-    let mut table = Table::new(["ORDER", "STATUS", "RESOURCES", "REGION", "HOURS", "CREATED", "EXPIRES"]);
+    let mut table = Table::new(["ORDER", "STATUS", "RESOURCES", "REGION", "HOURS", "CREATED", "END AT"]);
     loop {
         let mut call = context.client.get(Caller::Operator, &["admin", "orders"])?;
         for (name, value) in &filters {
@@ -168,7 +168,7 @@ fn row(order: &Value) -> [String; 7] {
         cell("/serviceOptions/region"),
         cell("/duration"),
         time("/createdAt"),
-        time("/serviceExpiredDate"),
+        time("/endAt"),
     ]
 }
 
@@ -197,10 +197,9 @@ fn pairs(order: &Value) -> Vec<(&'static str, String)> {
         ("Hours", cell("/duration")),
         ("Created", time("/createdAt")),
         ("Activated", time("/serviceActivateTS")),
-        ("Warned", time("/warnAt")),
-        ("Ends", time("/endAt")),
-        ("Deleted", time("/deleteAt")),
-        ("Expires", time("/serviceExpiredDate")),
+        ("Warning at", time("/warnAt")),
+        ("End at", time("/endAt")),
+        ("Deletion at", time("/deleteAt")),
         ("Amount", cell("/amount")),
         ("Email", cell("/email")),
         ("Service", cell("/service")),
@@ -212,7 +211,7 @@ fn pairs(order: &Value) -> Vec<(&'static str, String)> {
 
 fn print_details(details: &Value, out: &mut dyn Write) -> io::Result<()> {
     let mut known = pairs(details.get("order").unwrap_or(details));
-    known.extend([("In service", cell(details, "/serviceStatus")), ("Made by", cell(details, "/madeBy"))]);
+    known.push(("Made by", cell(details, "/madeBy")));
     fields(out, known)?;
     let ports = list(details, "/ports");
     if !ports.is_empty() {

@@ -56,21 +56,16 @@ impl Ports {
         let call = context.client.post(Caller::Anyone, &["k8s", "checkports"], &body)?;
         let answer = context.client.send(&call).await?;
         let status = cell(&answer.value, "/status");
-        let known = matches!(status.as_str(), "PortsOccupied" | "NotOccupied");
-        context.show(&answer, |answer, out| {
-            if !known {
-                return Ok(());
-            }
-            let occupied: Vec<u64> = list(answer, "/occupied").iter().filter_map(Value::as_u64).collect();
-            let mut table = Table::new(["PORT", "PROTOCOL", "STATE"]);
-            for port in &ports {
-                let state = if occupied.contains(&u64::from(port.get())) { "occupied" } else { "free" };
-                table.row([port.to_string(), protocol.as_str().to_owned(), state.to_owned()]);
-            }
-            table.print(out)
-        })?;
         match status.as_str() {
-            _ if known => Ok(()),
+            "PortsOccupied" | "NotOccupied" => context.show(&answer, |answer, out| {
+                let occupied: Vec<u64> = list(answer, "/occupied").iter().filter_map(Value::as_u64).collect();
+                let mut table = Table::new(["PORT", "PROTOCOL", "STATE"]);
+                for port in &ports {
+                    let state = if occupied.contains(&u64::from(port.get())) { "occupied" } else { "free" };
+                    table.row([port.to_string(), protocol.as_str().to_owned(), state.to_owned()]);
+                }
+                table.print(out)
+            }),
             "NoResource" => {
                 Err(Error::Unknown(format!("no region {region} is there at the moment; see vkube regions")))
             }

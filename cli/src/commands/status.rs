@@ -75,7 +75,11 @@ fn print(status: &Value, out: &mut dyn Write) -> io::Result<()> {
             ("Started", status.pointer("/podStatus/startTime").map(time).unwrap_or_default()),
             ("Domains", domains.join(", ")),
             ("Observed", status.pointer("/observedAt").map(time).unwrap_or_default()),
-            ("Stale", if stale { "a newer revision was accepted" } else { "" }.to_owned()),
+            (
+                "Stale",
+                if stale { "a newer revision was accepted, or the region has lost sight of its cluster" } else { "" }
+                    .to_owned(),
+            ),
         ],
     )?;
     writeln!(out)?;
@@ -154,7 +158,7 @@ Phase     Running
 Host      158.69.246.226
 Started   2021-05-13T08:37:46Z
 Observed  2021-05-13T08:40:00Z
-Stale     a newer revision was accepted
+Stale     a newer revision was accepted, or the region has lost sight of its cluster
 
 CONTAINER  IMAGE  STATE                       READY  RESTARTS  MEMORY  PORTS
 web        nginx  running                     true   0         1Gi     2999->80/TCP, 53/UDP

@@ -9,7 +9,7 @@ Status       ServiceRunning
 Resources    2-Unit-Resource
 Hours        5
 Created      2021-05-14T03:25:41Z
-Ends         2021-05-14T08:25:41Z
+End at       2021-05-14T08:25:41Z
 Description  a\\nb
 ";
 
@@ -96,6 +96,38 @@ async fn every_command_asks_what_the_contract_says() {
             assert_eq!(header(&asked, "authorization").is_some(), operator, "{line}");
             assert_eq!(header(&asked, "secret").is_some(), !operator && !anyone, "{line}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_dates_of_an_order_are_told_once_each_in_words_that_stay_true() {
+    let details = r#"{"order":{"id":"o-1","status":"OrderFiled","serviceStatus":"ServiceDone","serviceExpiredDate":"2021-05-14T08:25:41Z","warnAt":1620979741,"endAt":1620980741,"deleteAt":1620981741},"serviceStatus":"ServiceDone","madeBy":"shop"}"#;
+    let api = Api::start([answer("200 OK", details)]).await;
+    let ended = run(&api.url, "orders show o-1 --operator-token t").await;
+    let expected = "\
+Order        o-1
+Status       ServiceDone
+Warning at   2021-05-14T08:09:01Z
+End at       2021-05-14T08:25:41Z
+Deletion at  2021-05-14T08:42:21Z
+Made by      shop
+";
+    assert_eq!(ended.out, expected);
+}
+
+#[tokio::test]
+async fn ports_that_cannot_be_told_of_are_a_failure_in_one_document() {
+    for (status, expected) in [
+        ("NoResource", "no region x is there at the moment; see vkube regions"),
+        ("NotAvailable", "it cannot be told at the moment which ports are free; try again"),
+    ] {
+        let given = || answer("200 OK", &format!(r#"{{"status":"{status}"}}"#));
+        let api = Api::start([given(), given()]).await;
+        let ended = run(&api.url, "ports check --region x 80 --json").await;
+        let document = format!("{{\"error\":{{\"code\":0,\"message\":\"{expected}\"}}}}\n");
+        assert_eq!((ended.code(), ended.out), (3, document), "{status}");
+        let ended = run(&api.url, "ports check --region x 80").await;
+        assert_eq!((ended.code(), ended.out.as_str()), (3, ""), "{status}");
     }
 }
 

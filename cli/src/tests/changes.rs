@@ -120,6 +120,17 @@ async fn an_operator_is_told_of_a_command_that_needs_no_secret_of_the_order() {
 }
 
 #[tokio::test]
+async fn an_abort_whose_delete_came_to_nothing_is_waited_for_no_longer() {
+    for state in ["Failed", "Superseded"] {
+        let job = |state: &str| answer("202 Accepted", &format!(r#"{{"job":{}}}"#, JOB.replace("Queued", state)));
+        let api = Api::start([job("Running"), job(state), job("Succeeded")]).await;
+        let ended = run(&api.url, "orders abort o-1 --reason x --wait 300 --operator-token t").await;
+        assert_eq!((ended.code(), api.asked().len()), (5, 2), "{state}");
+        assert!(ended.out.contains(&format!("State     {state}\n")), "{}", ended.out);
+    }
+}
+
+#[tokio::test]
 async fn a_watched_job_ends_the_command_with_its_end() {
     for (state, expected) in [("Succeeded", 0), ("Failed", 5), ("Superseded", 5)] {
         let end = JOB.replace("Queued", state);

@@ -56,6 +56,24 @@ async fn a_since_means_the_same_lines_after_a_broken_connection() {
 }
 
 #[tokio::test]
+async fn a_secret_that_was_replaced_ends_a_log_as_a_refusal() {
+    let line = "id:1\nevent:message\ndata:x\n\n";
+    let end = "event:end\ndata:{\"reason\":\"SecretRevoked\",\"message\":\"the secret was replaced\"}\n\n";
+    for (flag, expected) in [
+        ("", "x\n"),
+        (
+            " --json",
+            "{\"data\":\"x\",\"id\":\"1\"}\n{\"error\":{\"code\":401,\"message\":\"the secret was replaced\"}}\n",
+        ),
+    ] {
+        let api = Api::start([stream(&format!("{line}{end}"))]).await;
+        let ended = run(&api.url, &format!("logs -f --secret s-1{flag}")).await;
+        assert_eq!((ended.code(), ended.out.as_str()), (1, expected));
+        assert_eq!(ended.outcome.unwrap_err().explain(), "vkube: the secret was replaced\n");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_at_once_and_also_later() {
     let refused = || answer("400 Bad Request", r#"{"error":{"code":400,"message":"name a container: one, two"}}"#);
     for answers in [vec![refused()], vec![stream("id:1\ndata:x\n\n"), refused()]] {

@@ -1,83 +1,27 @@
 //! Wrong headers, methods, paths and bodies that are no JSON: the same for every call.
 
-use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
 use common::failure::Reason;
+use e2e::door::Doors;
 use e2e::http::Client;
 use e2e::order::OrderOptions;
 use e2e::pod::{idle, pod};
-use e2e::test::test;
+use e2e::test::{Test, test};
 use reqwest::Method;
 use serde_json::json;
 
 const UNAUTHORIZED: &str = "the secret, or the operator's token, is missing or not valid";
 
-/// Calls that an order's secret opens.
-const WITH_SECRET: &[(&str, &str)] = &[
-    ("GET", "/k8s/order"),
-    ("POST", "/k8s/deploy"),
-    ("GET", "/k8s/userService"),
-    ("POST", "/k8s/deployment"),
-    ("POST", "/k8s/deployment/update"),
-    ("GET", "/k8s/deployment/info"),
-    ("POST", "/k8s/deployment/metadata/annotation"),
-    ("POST", "/k8s/deployment/metadata/label"),
-    ("PUT", "/k8s/pod/update"),
-    ("GET", "/k8s/pod/configmap"),
-    ("PATCH", "/k8s/pod/images"),
-    ("POST", "/k8s/pod/restart"),
-    ("POST", "/k8s/pod/ingress"),
-    ("PATCH", "/k8s/pod/ingress"),
-    ("DELETE", "/k8s/pod/ingress"),
-    ("POST", "/k8s/pod/stop"),
-    ("POST", "/k8s/pod/start"),
-    ("GET", "/k8s/pod/log"),
-    ("GET", "/k8s/pod/status"),
-    ("GET", "/monitor"),
-    ("GET", "/jobs"),
-    ("GET", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
-    ("DELETE", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91"),
-    ("GET", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/events"),
-];
-
-/// Calls that an operator's token opens.
-const WITH_TOKEN: &[(&str, &str)] = &[
-    ("POST", "/admin/orders"),
-    ("GET", "/admin/orders"),
-    ("GET", "/admin/orders/some-order"),
-    ("POST", "/admin/orders/some-order/abort"),
-    ("POST", "/admin/orders/some-order/extend"),
-    ("POST", "/admin/orders/some-order/secret"),
-    ("GET", "/admin/regions"),
-    ("POST", "/admin/regions/ausrine/approve-deletes"),
-];
+/// An id that no job, no order and no region has.
+const NOBODYS: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
 
 /// Secrets that open nothing.
 const SECRETS: [&str; 4] = ["", "x", "2Vu3Kdxxxxxxxxxxxxxxxxxxxxxxxx", "' or 1=1 --"];
 
 /// Values of `Authorization` that open nothing.
 const TOKENS: [&str; 5] = ["", "Bearer", "Bearer x", "Basic ZTJlOmUyZQ==", "e2e"];
-
-/// Methods that a path does not know, with those that it knows.
-const METHODS: [(&str, &str, &str); 18] = [
-    ("POST", "/k8s/regions", "GET, HEAD"),
-    ("DELETE", "/k8s/images", "GET, HEAD"),
-    ("GET", "/k8s/checkports", "POST"),
-    ("PUT", "/k8s/order", "GET, HEAD"),
-    ("GET", "/k8s/deploy", "POST"),
-    ("PATCH", "/k8s/pod/log", "GET, HEAD"),
-    ("POST", "/k8s/pod/status", "GET, HEAD"),
-    ("POST", "/k8s/userService", "GET, HEAD"),
-    ("PUT", "/k8s/deployment", "POST"),
-    ("GET", "/k8s/deployment/update", "POST"),
-    ("POST", "/k8s/deployment/info", "GET, HEAD"),
-    ("POST", "/k8s/pod/update", "PUT"),
-    ("POST", "/k8s/pod/images", "PATCH"),
-    ("GET", "/k8s/pod/restart", "POST"),
-    ("POST", "/monitor", "GET, HEAD"),
-    ("POST", "/jobs", "GET, HEAD"),
-    ("POST", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "DELETE, GET, HEAD"),
-    ("DELETE", "/admin/orders", "GET, HEAD, POST"),
-];
 
 /// Paths that are not there; `//` begins a path outside `/api/v1`.
 const PATHS: [&str; 9] =
@@ -90,11 +34,13 @@ const NO_JSON: [&str; 7] = ["", "{", "nodeSelector=x", "{} {}", "[1,]", "\u{feff
 const CONTENT_TYPES: [&str; 4] =
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json-ish"];
 
-/// How many rows the tables have.
-pub(super) fn count() -> usize {
-    let secrets = WITH_SECRET.len() * (SECRETS.len() + 1);
-    let tokens = WITH_TOKEN.len() * (TOKENS.len() + 1);
-    secrets + tokens + METHODS.len() + PATHS.len() + NO_JSON.len() + CONTENT_TYPES.len()
+/// Every call that a scheme of the document opens: method and path.
+async fn opened_by(t: &Test, scheme: &str) -> Result<Vec<(String, String)>> {
+    let doors = Doors::of(t.shared().await?).await?;
+    let opened = doors.operations.values().filter(|operation| operation.security.as_deref() == Some(scheme));
+    let calls: Vec<_> = opened.map(|operation| (operation.method.clone(), operation.path_to(NOBODYS))).collect();
+    ensure!(calls.len() > 5, "the document says what {scheme} opens: {calls:?}");
+    Ok(calls)
 }
 
 fn request(client: &Client, method: &str, path: &str) -> Result<e2e::http::Request> {
@@ -108,7 +54,7 @@ fn request(client: &Client, method: &str, path: &str) -> Result<e2e::http::Reque
 fn without_a_secret_that_opens_an_order_everything_is_answered_in_the_same_way() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for &(method, path) in WITH_SECRET {
+        for (method, path) in &opened_by(t, "OrderSecret").await? {
             for secret in [None].into_iter().chain(SECRETS.map(Some)) {
                 let request = request(&client, method, path)?;
                 let request = if let Some(secret) = secret { request.secret(secret) } else { request };
@@ -127,7 +73,7 @@ fn without_a_secret_that_opens_an_order_everything_is_answered_in_the_same_way()
 fn without_an_operators_token_nothing_of_the_operators_side_is_answered() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for &(method, path) in WITH_TOKEN {
+        for (method, path) in &opened_by(t, "OperatorToken").await? {
             for token in [None].into_iter().chain(TOKENS.map(Some)) {
                 let request = request(&client, method, path)?;
                 let request = if let Some(token) = token { request.header("authorization", token) } else { request };
@@ -160,7 +106,7 @@ fn without_a_token_in_the_settings_the_operators_side_is_not_there() -> Result<(
     test(async |t| {
         let system = t.empty_system("closed").await?;
         let api = system.new_api(&[("VKUBE_OPERATOR_TOKENS", "")]).await?;
-        for (method, path) in WITH_TOKEN {
+        for (method, path) in &opened_by(t, "OperatorToken").await? {
             let request = request(&api.client, method, path)?.operator("x");
             request.send().await?.refused(404, Reason::NotFound)?;
         }
@@ -173,12 +119,38 @@ fn without_a_token_in_the_settings_the_operators_side_is_not_there() -> Result<(
 fn a_method_that_a_path_does_not_know_is_told_those_that_it_knows() -> Result<()> {
     test(async |t| {
         let client = t.client().await?;
-        for (method, path, known) in METHODS {
-            let answer = client.request(method.parse()?, path).send().await?;
-            let mut told: Vec<&str> = answer.header("allow").unwrap_or_default().split(", ").collect();
-            told.sort_unstable();
-            assert_eq!(told.join(", "), known, "{method} {path}");
-            answer.refused(405, Reason::MethodNotAllowed)?;
+        let mut paths = BTreeMap::<String, BTreeSet<String>>::new();
+        for operation in Doors::of(t.shared().await?).await?.operations.values() {
+            let known = paths.entry(operation.path_to(NOBODYS)).or_default();
+            known.insert(operation.method.clone());
+            if operation.method == "GET" {
+                known.insert("HEAD".to_owned());
+            }
+        }
+        for (path, known) in &paths {
+            for method in
+                ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().filter(|method| !known.contains(*method))
+            {
+                let answer = client.request(method.parse()?, path).send().await?;
+                let told = answer.header("allow").unwrap_or_default().split(", ").map(str::to_owned).collect();
+                assert_eq!(*known, told, "{method} {path}");
+                answer.refused(405, Reason::MethodNotAllowed)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn head_is_answered_as_get_is_but_without_a_body() -> Result<()> {
+    test(async |t| {
+        let client = t.client().await?;
+        for (path, status) in [("/k8s/regions", 200), ("//k8s/regions", 200), ("/k8s/order", 401), ("/k8s/deploy", 405)]
+        {
+            let answer = client.request(Method::HEAD, path).send_raw().await?;
+            assert_eq!(answer.status(), status, "{path}");
+            assert!(answer.headers().contains_key("x-request-id"), "{path}");
+            assert!(answer.bytes().await?.is_empty(), "{path}");
         }
         Ok(())
     })
@@ -221,7 +193,7 @@ fn a_body_that_is_no_json_is_refused() -> Result<()> {
 fn a_body_that_says_it_is_not_json_is_refused() -> Result<()> {
     test(async |t| {
         let order = t.order(&OrderOptions::units(1)).await?;
-        for (method, path) in WITH_SECRET.iter().filter(|(method, _)| *method != "GET") {
+        for (method, path) in opened_by(t, "OrderSecret").await?.iter().filter(|(method, _)| method != "GET") {
             for kind in CONTENT_TYPES {
                 let request = order.request(method.parse()?, path).header("content-type", kind).body("{}");
                 request.send().await?.refused(415, Reason::UnsupportedMediaType)?;

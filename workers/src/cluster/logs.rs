@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use common::read::{LogQuery, MAX_LOG_BYTES};
+use common::read::{LogQuery, MAX_LOG_BYTES, USUAL_DEADLINE};
 use futures::{AsyncBufRead, AsyncBufReadExt as _};
 use kube::api::LogParams;
 use kube::core::Request;
@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::call::{Cluster, ClusterError};
 
-/// The longest that a log may take to come. What came until then is answered.
-const LOG_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a log may take to come. What came until then is answered, while somebody waits for it.
+const LOG_TIMEOUT: Duration = USUAL_DEADLINE.saturating_sub(Duration::from_secs(2));
 
 /// The last bytes of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,7 @@ async fn tail(stream: impl AsyncBufRead, deadline: Instant) -> std::io::Result<L
 mod tests {
     use super::*;
     use futures::io::Cursor;
+    use futures::{StreamExt as _, TryStreamExt as _, stream};
 
     fn far() -> Instant {
         Instant::now() + Duration::from_secs(5)
@@ -93,6 +94,13 @@ mod tests {
     async fn a_short_log_is_whole() {
         let log = tail(Cursor::new(b"a\nb\n".to_vec()), far()).await.unwrap();
         assert_eq!(log.bytes, b"a\nb\n");
+    }
+
+    #[tokio::test]
+    async fn of_a_log_that_does_not_end_in_time_what_came_is_kept() {
+        let never_ends = stream::iter([Ok(b"a\nb".to_vec())]).chain(stream::pending()).into_async_read();
+        let log = tail(never_ends, Instant::now() + Duration::from_millis(50)).await.unwrap();
+        assert_eq!(log.bytes, b"a\nb");
     }
 
     #[tokio::test]

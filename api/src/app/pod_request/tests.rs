@@ -176,13 +176,29 @@ fn every_rule_of_the_whole_body_names_its_field() {
         let shown = found.first().cloned().unwrap_or_default();
         assert!(shown.starts_with(expected) || shown.starts_with(&format!("the body{expected}")), "{body}: {found:?}");
     }
-    let mut three = guide();
-    let one = three["containers"][0].clone();
-    three["containers"] = json!([one, one, one]);
-    assert_eq!(
-        problems(&three, &plain()),
-        ["containers must have at most 2 containers, one for each unit of the order"]
-    );
+}
+
+#[test]
+fn containers_beyond_the_units_are_told_together_with_all_other_problems() {
+    let one = |name: &str| json!({"name": name, "imageName": "a", "resource": {"memory": "1Mi"}});
+    let too_many = "containers must have at most 2 containers, one for each unit of the order";
+    let mut body = guide();
+    body["containers"] = json!([one("a"), one("b"), one("c")]);
+    assert_eq!(problems(&body, &plain()), [too_many]);
+    body["containers"] = json!([one("a"), one("b"), one("a"), {"name": "D", "imageName": "a", "resourceUnit": 3}]);
+    body["pvtLogin"] = json!([{}]);
+    let found = problems(&body, &plain());
+    assert_eq!(found.len(), 4, "{found:?}");
+    for (problem, expected) in found.iter().zip([
+        too_many,
+        "pvtLogin must have one entry for each container",
+        "containers[3].name must consist of",
+        "containers[2].name must be unique",
+    ]) {
+        assert!(problem.starts_with(expected), "{found:?}");
+    }
+    body["containers"] = json!(vec![7; 100_000]);
+    assert_eq!(problems(&body, &plain()).first().map(String::as_str), Some(too_many));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::super::job::JobBody;
 use super::super::param::HeaderLines;
 use super::super::tag::Tag;
 use super::details::Details;
-use super::{AdminChangeFailures, AdminFailures, AdminOrder, Given, operator};
+use super::{AdminChangeFailures, AdminFailures, AdminOrder, Given, OrderChangeFailures, operator};
 use crate::app::App;
 use crate::app::order::MadeOrder;
 use crate::store::jobs::JobState;
@@ -131,7 +131,7 @@ impl AdminOrderApi {
         #[oai(name = "Idempotency-Key")]
         key: HeaderLines,
         body: Body<Extend>,
-    ) -> Answer<Json<Extended>, AdminChangeFailures> {
+    ) -> Answer<Json<Extended>, OrderChangeFailures> {
         let given = Given::read(&app, &token, &key, &body)?;
         let order = app.extend_order(&id.0, given.request()).await?;
         Ok(Json(Extended { order: AdminOrder::new(&app, &order) }))
@@ -174,7 +174,7 @@ impl AdminOrderApi {
         #[oai(name = "Prefer")]
         prefer: HeaderLines,
         body: Body<Abort>,
-    ) -> Answer<AbortResponse, AdminChangeFailures> {
+    ) -> Answer<AbortResponse, OrderChangeFailures> {
         let given = Given::read(&app, &token, &key, &body)?;
         let job = app.abort_order(&id.0, given.request(), prefer.wait(app.change_deadline())).await?;
         let done = is_done(job.as_ref().map(|job| job.state));

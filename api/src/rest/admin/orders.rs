@@ -13,7 +13,7 @@ use super::super::error::Answer;
 use super::super::param::{HeaderLines, Loose, number, parsed};
 use super::super::tag::Tag;
 use super::order::Made;
-use super::{AdminChangeFailures, AdminFailures, AdminOrder, Given, operator};
+use super::{AdminFailures, AdminOrder, Given, OrderChangeFailures, operator};
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::json::Problems;
@@ -137,7 +137,7 @@ impl OrdersApi {
         #[oai(name = "Idempotency-Key")]
         key: HeaderLines,
         body: Body<MakeOrder>,
-    ) -> Answer<MadeResponse, AdminChangeFailures> {
+    ) -> Answer<MadeResponse, OrderChangeFailures> {
         let given = Given::read(&app, &token, &key, &body)?;
         let made = app.make_order(given.request()).await?;
         let is_new = made.secret.is_some();

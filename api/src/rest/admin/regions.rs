@@ -26,7 +26,7 @@ pub(in super::super) struct AdminRegionsApi;
 /// The regions.
 #[derive(Object)]
 struct Regions {
-    /// Every region that has workers, jobs or deletes that are held, sorted.
+    /// Every region that has workers, orders, jobs, ports or deletes that are held, sorted.
     regions: Vec<RegionBody>,
 }
 

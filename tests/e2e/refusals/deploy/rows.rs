@@ -328,7 +328,6 @@ fn region_and_whole() -> Vec<Row> {
     let region = |value: Value, problem| plain("/nodeSelector/region", value, &[("nodeSelector.region", problem)]);
     let containers = |value: Value, problem| plain("/containers", value, &[("containers", problem)]);
     let whole = |value: Value, problems: &[Problem]| plain("", value, problems);
-    let three = json!([right()["containers"][0], right()["containers"][0], right()["containers"][0]]);
     vec![
         region(json!("*"), LABEL),
         region(json!("a.b"), LABEL),
@@ -347,7 +346,17 @@ fn region_and_whole() -> Vec<Row> {
             vec![("nodeSelector.region", "must be ausrine, the region of the order")],
         ),
         containers(json!([]), "must have at least one container"),
-        containers(three, "must have at most 2 containers, one for each unit of the order"),
+        plain(
+            "/containers",
+            json!([right()["containers"][0], 7, {}]),
+            &[
+                ("containers", "must have at most 2 containers, one for each unit of the order"),
+                ("containers[1]", OBJECT),
+                ("containers[2].name", REQUIRED),
+                ("containers[2].imageName", REQUIRED),
+                ("containers[2].resource", NO_FORM),
+            ],
+        ),
         containers(json!({}), LIST),
         containers(json!("web"), LIST),
         containers(Value::Null, REQUIRED),
