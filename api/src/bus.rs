@@ -26,6 +26,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
+use common::fail_point::FailPoint;
 use common::job::{Job, JobResult, JobStarted};
 use common::name::{Instance, JobId, RegionCode};
 use common::read::Read;
@@ -341,7 +342,9 @@ impl Bus {
         let message = PublishMessage::build().headers(headers).payload(payload.into());
         let message = message.message_id(token.to_string()).ttl(ttl);
         let stream = stream::reads_name(&read.region);
-        self.send(&read.region, &stream, &subject::read(&read.region, &read.query), message).await
+        let sent = self.send(&read.region, &stream, &subject::read(&read.region, &read.query), message).await;
+        FailPoint::ReadPublished.reached();
+        sent
     }
 
     async fn ask(&self, read: &Read, deadline: Duration) -> Result<Answer, ReadError> {

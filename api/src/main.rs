@@ -36,6 +36,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("another TLS provider is installed")?;
+    common::fail_point::arm();
     let matches =
         common::settings::command("vkube-api", "The front end of vkube: REST, PostgreSQL, ports.", &settings::ALL)
             .subcommand(Command::new("openapi").about("Prints the OpenAPI document"))

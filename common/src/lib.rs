@@ -23,5 +23,6 @@ pub mod presence;
 pub mod stream;
 pub mod subject;
 
+pub mod fail_point;
 pub mod settings;
 pub mod telemetry;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use common::fail_point::FailPoint;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -66,13 +67,31 @@ fn code_of(folder: &str) -> Result<Vec<(String, String)>> {
         }
         let name = file.strip_prefix(root())?.display().to_string();
         let text = std::fs::read_to_string(&file)?;
-        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+        // Modules of tests that are files of their own are declared among the others.
+        let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        let code = text.get(..tests).unwrap_or_default().lines();
         lines.extend(
             code.filter(|line| !line.trim_start().starts_with("//")).map(|line| (name.clone(), line.to_owned())),
         );
     }
     ensure!(!lines.is_empty(), "{folder} holds no code");
     Ok(lines)
+}
+
+#[test]
+fn every_step_of_a_change_and_of_a_read_has_one_fail_point_and_a_row_in_the_documents() -> Result<()> {
+    let code: Vec<_> = code_of("api/src")?.into_iter().chain(code_of("workers/src")?).collect();
+    let text = std::fs::read_to_string(root().join("docs/RELIABILITY.md"))?;
+    for point in FailPoint::ALL {
+        let of = if point.name().starts_with("worker-") { "workers/" } else { "api/" };
+        let call = format!("FailPoint::{point:?}.reached()");
+        let found: Vec<_> = code.iter().filter(|(_, line)| line.contains(&call)).collect();
+        ensure!(found.len() == 1 && found[0].0.starts_with(of), "{call} is in {found:?}");
+        ensure!(text.contains(&format!("| `{}` |", point.name())), "docs/RELIABILITY.md lacks {}", point.name());
+    }
+    let points = code.iter().filter(|(_, line)| line.contains(".reached();")).count();
+    ensure!(points == FailPoint::ALL.len(), "{points} fail points");
+    Ok(())
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use common::fail_point::FailPoint;
 use common::failure::Reason;
 use common::job::{JobResult, Outcome, Verb};
 use common::name::{JobId, Sequence};
@@ -102,6 +103,7 @@ impl App {
     async fn end_cancelled(&self, job: Job, by: Sequence) -> Job {
         match self.withdraw(&job).await {
             Ok(Some(withdrawn)) => {
+                FailPoint::JobWithdrawn.reached();
                 let result = self.superseded(&job, by);
                 match self.bus.publish_result(&job.region, &result, &withdrawn).await {
                     Ok(true) => job.ended(result),

@@ -3,6 +3,7 @@
 //! that had some before, one more statement to keep them. The mark that the job was published is made beside it, many
 //! jobs at a time.
 
+use common::fail_point::FailPoint;
 use common::failure::Reason;
 use common::name::{JobId, RegionCode};
 use common::pod::Pod;
@@ -56,6 +57,7 @@ impl App {
                 };
             }
         };
+        FailPoint::PortsReserved.reached();
         let idempotency = request.idempotency_key.map(|key| (key, &digest));
         let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
         let job = match self.store.accept_deploy(&acceptance, &pod, request.until, None).await {

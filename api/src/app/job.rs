@@ -1,5 +1,6 @@
 //! Jobs: shown, listed and waited for.
 
+use common::fail_point::FailPoint;
 use common::failure::Reason;
 use common::job::{self, JobResult};
 use common::name::{JobId, Sequence};
@@ -77,20 +78,24 @@ impl App {
     /// instance is shutting down; the relay and the results' consumer see to the rest.
     pub(super) async fn run(&self, job: &job::Job, wait: Wait) -> Option<JobResult> {
         tracing::Span::current().record("job.id", tracing::field::display(job.id));
+        FailPoint::JobAccepted.reached();
         let waiter = match wait {
             Wait::For(time) => Some((self.bus.expect_progress(job.id), Instant::now() + time)),
             Wait::No => None,
         };
         let publishing = timeout(PUBLISH_WAIT, self.bus.publish_job(job, true)).await;
+        FailPoint::JobPublished.reached();
         match publishing.unwrap_or(Err(BusError::Timeout)) {
             // A mark that finds no room is made by the relay, which publishes again under the same id.
             Ok(sequence) => drop(self.published.try_send((job.id, sequence))),
             Err(error) => tracing::warn!(job = %job.id, error = %Chain(&error), "job left to the relay"),
         }
         let (mut waiter, deadline) = waiter?;
-        tokio::select! {
+        let result = tokio::select! {
             result = waiter.ended(deadline.saturating_duration_since(Instant::now())) => result,
             () = self.shutdown.cancelled() => None,
-        }
+        };
+        FailPoint::EndHeard.reached();
+        result
     }
 }

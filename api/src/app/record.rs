@@ -1,5 +1,6 @@
 //! What becomes of results: the end goes on record, and the ledger follows the record.
 
+use common::fail_point::FailPoint;
 use common::failure::Reason;
 use common::job::{JobResult, Outcome};
 use common::name::{JobId, OrderId, RegionCode};
@@ -60,9 +61,12 @@ impl App {
 
     /// Records one result: harmless when repeated. A result from another region than the job's is no end of that job.
     pub(super) async fn record(&self, region: &RegionCode, result: &JobResult) -> Result<(), AppError> {
+        FailPoint::ResultTaken.reached();
         self.store.job_ended(region, result).await?;
+        FailPoint::EndRecorded.reached();
         let may_have_run = !matches!(result.outcome, Outcome::Failed(_));
         self.settle(region, &result.order, Some(EndedJob { id: result.id, may_have_run })).await?;
+        FailPoint::PortsSettled.reached();
         let (job, order, attempts) = (result.id, &result.order, result.attempts);
         tracing::info!(%job, %order, %region, attempts, outcome = ?result.outcome, "job ended");
         Ok(())

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use common::fail_point::FailPoint;
 use common::failure::Failure;
 use common::job::Verb;
 use common::name::{Instance, JobId, OrderId, Revision, Sequence};
@@ -142,7 +143,14 @@ impl Fences {
                 None => cluster.create(Kind::Lease, &self.namespace, &body).await,
             };
             match moved {
-                Ok(_) => return Ok(after),
+                Ok(_) => {
+                    if refused.is_some() {
+                        FailPoint::RefusalNoted.reached();
+                    } else {
+                        FailPoint::FenceMoved.reached();
+                    }
+                    return Ok(after);
+                }
                 Err(error) => match error.disposition {
                     Disposition::Changed | Disposition::Exists | Disposition::Missing => {}
                     Disposition::Retry | Disposition::Refused(_) => return Err(error.into()),

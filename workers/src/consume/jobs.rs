@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
+use common::fail_point::FailPoint;
 use common::failure::{Failure, Reason};
 use common::job::{JOB_VERSION, Job, JobResult, JobStarted, Outcome, Progress};
 use common::name::{Instance, JobId, OrderId};
@@ -81,6 +82,7 @@ impl Jobs {
                 return;
             }
         };
+        FailPoint::JobTaken.reached();
         let trace = telemetry::trace_id(&tracing::Span::current());
         tracing::debug!(job.id = %stub.id, order.id = %stub.order, attempts, "job begins");
         let began = Instant::now();
@@ -161,7 +163,9 @@ impl Jobs {
         if let Err(error) = message.ack_with(AckKind::Progress).await {
             tracing::debug!(job.id = %id, %error, "the broker does not hear of a job's end");
         }
-        match results::publish(&self.broker, &self.context.region, &result).await {
+        let published = results::publish(&self.broker, &self.context.region, &result).await;
+        FailPoint::ResultPublished.reached();
+        match published {
             Ok(Published::Ours) => answer::tell(&self.broker, inbox, &Progress::Ended(result)).await,
             Ok(Published::Before) => tracing::info!(job.id = %id, "the job had ended before; that end holds"),
             Ok(Published::Unsure) => {
@@ -173,7 +177,10 @@ impl Jobs {
                 return;
             }
         }
-        if let Err(error) = message.double_ack().await {
+        FailPoint::EndTold.reached();
+        let acknowledged = message.double_ack().await;
+        FailPoint::JobAcknowledged.reached();
+        if let Err(error) = acknowledged {
             // It is delivered once more, finds its result there, and is acknowledged then.
             tracing::warn!(job.id = %id, error = %error, "job is not acknowledged");
         }

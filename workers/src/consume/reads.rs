@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
+use common::fail_point::FailPoint;
 use common::failure::{Failure, Reason};
 use common::read::{AnswerKind, Query, READ_VERSION, Read};
 use common::subject::HEADER_WITHIN;
@@ -58,6 +59,7 @@ impl Reads {
             tracing::warn!(subject = %message.subject, "a read without an inbox is dropped");
             return;
         };
+        FailPoint::ReadTaken.reached();
         let limit = waited_for(message).map_or(READ_TIMEOUT, |within| within.min(READ_TIMEOUT));
         let answered = match self.read(message) {
             Some(Read { order, query: Query::LogFollow(query), .. }) => {
@@ -79,6 +81,7 @@ impl Reads {
             Err(failure) => (AnswerKind::Failure, serde_json::to_vec(&failure).unwrap_or_default()),
         };
         answer::send(&self.broker, &inbox, kind, body.into()).await;
+        FailPoint::ReadAnswered.reached();
     }
 
     fn read(&self, message: &Message) -> Option<Read> {

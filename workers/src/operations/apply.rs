@@ -6,6 +6,7 @@
 //! Deployment, the policy and each other object that changes, fence read, one look and one delete for each config map and Secret of
 //! the revision before.
 
+use common::fail_point::FailPoint;
 use common::failure::{Failure, Reason};
 use common::ingress::Exposure;
 use common::job::{Target, Verb};
@@ -49,6 +50,7 @@ impl Operation for Target {
         if let Some(newer) = newer(context, about).await? {
             return Err(yield_to(context, about, self, contents, &newer).await?);
         }
+        FailPoint::FenceRead.reached();
         let deployment = match written {
             Ok(Outcome::Done(deployment)) => deployment,
             Ok(Outcome::Overtaken) => return Err(OperationError::Retry(RetryCause::Contended)),
@@ -61,6 +63,7 @@ impl Operation for Target {
             Err(error) => return Err(error),
         };
         leftovers::remove_replaced(&context.cluster, &by.namespace(), &deployment, about.sequence).await?;
+        FailPoint::LeftoversRemoved.reached();
         if about.verb == Verb::Expose {
             return Ok(());
         }
@@ -80,9 +83,11 @@ async fn write_all(
     fence: &Fence,
 ) -> Result<Outcome, OperationError> {
     let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
+    FailPoint::NamespaceWritten.reached();
     let outcome = write::objects(&context.cluster, by, manifests, state).await?;
     if matches!(outcome, Outcome::Done(_)) {
         expose::apply(context, by, exposure, &manifests.exposure).await?;
+        FailPoint::ObjectsWritten.reached();
     }
     Ok(outcome)
 }

@@ -1,6 +1,7 @@
 //! `delete`: nothing of the order remains in the region, its volume included. The fence stays, so that jobs older than the
 //! delete cannot bring anything back.
 
+use common::fail_point::FailPoint;
 use common::job::{Delete, Verb};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -58,6 +59,7 @@ async fn gone(context: &Context, about: &AboutJob) -> Result<bool, OperationErro
     }
     if !found.is_terminating() {
         context.cluster.delete(Kind::Namespace, &name, &name, Some(found.uid())).await?;
+        FailPoint::NamespaceDeleted.reached();
     }
     Ok(false)
 }

@@ -1,6 +1,7 @@
 //! Writes the objects of a revision: what is not yet as it should be, what must be the newest job's own, and nothing over what a
 //! newer job wrote.
 
+use common::fail_point::FailPoint;
 use common::name::Sequence;
 use futures::future::try_join_all;
 
@@ -133,6 +134,7 @@ pub(super) async fn objects(
     let Written::Done(deployment) = deployment(cluster, by, manifests, current).await? else {
         return Ok(Outcome::Overtaken);
     };
+    FailPoint::DeploymentWritten.reached();
     if !is_first {
         write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
@@ -156,6 +158,7 @@ async fn deployment(
             Some(Standing::Different) | None => {
                 let contents = manifests.contents.iter();
                 try_join_all(contents.map(|content| cluster.apply(&namespace, content, &Expect::Anything))).await?;
+                FailPoint::ContentsWritten.reached();
             }
         }
         let noting = match &current {
