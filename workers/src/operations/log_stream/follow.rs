@@ -6,9 +6,9 @@ use std::time::Duration;
 use common::log::{FollowEnd, Mark};
 use common::name::OrderId;
 use common::read::LogFollowQuery;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::place::{Found, Place, changed, find};
+use super::place::{Found, Place, WATCH_BEHIND, changed, find};
 use super::seek::{Seek, Taken, now_ns};
 use crate::cluster::{ClusterError, LogSource};
 use crate::context::Context;
@@ -19,8 +19,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon the line to go on after must be found: it is there already.
 const FOUND_WITHIN: Duration = Duration::from_secs(3);
-/// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
-const WATCH_BEHIND: Duration = Duration::from_secs(3);
 /// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
@@ -73,6 +71,8 @@ enum Read {
     Quiet,
     /// The line to go on after is not there.
     Missed,
+    /// The run is not where it was found.
+    Changed,
     /// It broke off, or could not be opened.
     Broken(ClusterError),
 }
@@ -98,9 +98,9 @@ impl Follow<'_> {
                 (Place::Gone, over) => return self.end(over.unwrap_or(FollowEnd::PodStopped), listener).await,
             };
             let after = self.after;
-            let read = self.read(source, listener).await?;
+            let read = self.read(&found, source, listener).await?;
             let within = match (read, found.over) {
-                (Read::Quiet, _) => continue,
+                (Read::Quiet | Read::Changed, _) => continue,
                 (Read::Ended, Some(end)) if !source.live => return self.end(end, listener).await,
                 // Nothing more comes before the next run.
                 (Read::Ended, None) if !source.live => Duration::MAX,
@@ -138,12 +138,18 @@ impl Follow<'_> {
         listener.during(changed(self.context, self.order, found, within)).await
     }
 
-    async fn read(&mut self, source: &LogSource, listener: &mut impl Listener) -> Result<Read, FollowEnd> {
+    async fn read(
+        &mut self,
+        found: &Found,
+        source: &LogSource,
+        listener: &mut impl Listener,
+    ) -> Result<Read, FollowEnd> {
         let mut seek = self.after.map_or(Seek::Found, Seek::After);
         if !self.exact {
             seek = seek.without_the_line(now_ns());
         }
         // The answer begins with the first line.
+        let (asked, mut certain) = (Instant::now(), seek.is_open());
         let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
         let opening = self.context.cluster.log_lines(source, seek.range(now_ns()), source.live, within);
         let opened = listener.during(opening).await?;
@@ -166,7 +172,15 @@ impl Follow<'_> {
                 Ok(Err(error)) => return Ok(Read::Broken(ClusterError::broken("follow log", error))),
                 Err(_) => return Ok(if seek.is_open() { Read::Missed } else { Read::Quiet }),
             };
-            let Some(mark) = line else { break };
+            // Of a run that goes on, more of its last line may come.
+            let Some(mark) = line.or_else(|| lines.rest().filter(|_| !source.live)) else { break };
+            if !std::mem::replace(&mut certain, true) {
+                // Whatever the kubelet showed when it was asked the watch shows soon after.
+                let doubt = found.doubt(mark, now_ns()).min(WATCH_BEHIND.saturating_sub(asked.elapsed()));
+                if self.changed(found, doubt, listener).await? {
+                    return Ok(Read::Changed);
+                }
+            }
             match seek.take(mark) {
                 // Of those, only what is after a line is looked for.
                 Taken::Skip | Taken::Look(_) => {}
@@ -174,17 +188,10 @@ impl Follow<'_> {
                 Taken::Missed => return Ok(Read::Missed),
             }
         }
-        // Of a run that goes on, more of it may come.
-        let rest = lines.rest();
-        if let Some(mark) = rest.filter(|_| !source.live)
-            && seek.take(mark) == Taken::Give
-        {
-            self.tell(mark, lines.text(), listener).await?;
-        }
         if seek.is_open() {
             return Ok(Read::Missed);
         }
-        self.told = rest.is_none() || !source.live;
+        self.told = lines.rest().is_none();
         Ok(Read::Ended)
     }
 

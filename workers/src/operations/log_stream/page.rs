@@ -1,23 +1,21 @@
-//! `log-page`: a part of a log, of bounded size. Costs one request, two for the last lines, unless the container restarts
-//! meanwhile.
+//! `log-page`: a part of a log, of bounded size. Costs one request, two for the last lines, and a small one more where all
+//! lines are so young that the container may have restarted meanwhile.
 
 use std::time::Duration;
 
-use common::log::{Begins, PAGE_BYTES, PageHead, write_line, write_page};
+use common::log::{Begins, Mark, PAGE_BYTES, PageHead, write_line, write_page};
 use common::name::OrderId;
 use common::read::LogPageQuery;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::{Operation, OperationError, RetryCause};
-use super::place::{Found, Place, changed, find, no_log};
+use super::place::{Found, Place, WATCH_BEHIND, changed, find, no_log};
 use super::seek::{Seek, Taken, now_ns};
 use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
 /// The longest that a page is read: shorter than anybody waits for it.
 const READ_WITHIN: Duration = Duration::from_secs(7);
-/// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
-const WATCH_BEHIND: Duration = Duration::from_secs(2);
 /// How often a page is read at most.
 const ATTEMPTS: usize = 4;
 
@@ -26,6 +24,8 @@ enum Read {
     Lines {
         lines: Vec<u8>,
         at_end: bool,
+        /// The oldest line that was read, unless the exact line shows whose log it is.
+        oldest: Option<Mark>,
     },
     /// This is to be looked for.
     Look(Seek),
@@ -56,14 +56,15 @@ impl Operation for LogPageQuery {
                 read => read?,
             };
             let within = match &read {
-                Read::Lines { .. } | Read::Look(_) => Duration::ZERO,
+                Read::Lines { oldest: Some(oldest), .. } => doubt(context, &found, source, *oldest, deadline).await,
+                Read::Lines { oldest: None, .. } | Read::Look(_) => Duration::ZERO,
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
                 continue;
             }
             match read {
-                Read::Lines { lines, at_end } => {
+                Read::Lines { lines, at_end, .. } => {
                     return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
                 }
                 Read::Look(next) => seek = next,
@@ -76,6 +77,21 @@ impl Operation for LogPageQuery {
     }
 }
 
+/// For how long it may turn out that these lines are of a newer run. Where the log begins is asked only if it matters.
+async fn doubt(context: &Context, found: &Found, source: &LogSource, oldest: Mark, deadline: Instant) -> Duration {
+    let doubt = found.doubt(oldest, now_ns());
+    if doubt.is_zero() {
+        return doubt;
+    }
+    let within = deadline.saturating_duration_since(Instant::now());
+    let first = async {
+        let mut lines = context.cluster.log_lines(source, LogRange::First, false, within).await.ok()?;
+        lines.next().await.ok()?.or_else(|| lines.rest())
+    };
+    let first = timeout_at(deadline, first).await.ok().flatten();
+    first.map_or(doubt, |first| found.doubt(first, now_ns()))
+}
+
 async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
     let within = deadline.saturating_duration_since(Instant::now());
     let mut lines = match context.cluster.log_lines(source, seek.range(now_ns()), false, within).await {
@@ -83,6 +99,7 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
         Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
+    let (exact, mut oldest) = (seek.is_open(), None);
     // Of the last lines any part says when they begin.
     let parts = !source.live || matches!(seek, Seek::Tail(_));
     // What is held may have begun before all that is asked for.
@@ -100,6 +117,7 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
             Err(_) => return Err(ClusterError::timeout("read log", READ_WITHIN)),
         };
         let Some(mark) = line.or_else(|| lines.rest().filter(|_| parts)) else { break true };
+        oldest = oldest.or(Some(mark));
         match seek.take(mark) {
             Taken::Skip => {}
             Taken::Give => write_line(&mut page, mark, lines.text()),
@@ -121,6 +139,9 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
     Ok(match unsure {
         Some(next) => Read::Look(next),
         None if seek.is_open() => Read::Missed,
-        None => Read::Lines { lines: page, at_end },
+        None => {
+            let oldest = oldest.filter(|_| !exact && !page.is_empty());
+            Read::Lines { lines: page, at_end, oldest }
+        }
     })
 }

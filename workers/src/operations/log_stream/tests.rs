@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::super::Operation as _;
 use super::super::tests::context_over;
+use super::seek::now_ns;
 use crate::cluster::Facts;
 use crate::context::Context;
 use crate::kubernetes::LABEL_ORDER;
@@ -100,6 +101,7 @@ impl Kubelet {
             text += part;
             within = !part.ends_with('\n');
         }
+        text.truncate(field("limitBytes").map_or(text.len(), |n| n.parse().unwrap()));
         let silent = text.is_empty();
         let sent = stream::iter([Ok(Frame::data(Bytes::from(text)))]);
         let answer = |end: BoxStream<'static, _>| Response::new(StreamBody::new(sent.chain(end).boxed()));
@@ -137,6 +139,14 @@ fn pod(name: &str, run: &str, live: bool, before: Option<&str>) -> serde_json::V
     json!({ "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "namespace": "vkube-a", "uid": uid, "labels": { LABEL_ORDER: "a" } },
         "spec": { "containers": [{ "name": "web" }] }, "status": { "containerStatuses": [status] } })
+}
+
+/// The same pod, whose container's present run started at this second.
+fn started(mut pod: serde_json::Value, second: i64) -> serde_json::Value {
+    let at = jiff::Timestamp::from_second(second).unwrap().to_string();
+    let states = pod.pointer_mut("/status/containerStatuses/0/state").unwrap();
+    states.as_object_mut().unwrap().values_mut().for_each(|state| state["startedAt"] = json!(at));
+    pod
 }
 
 /// A pod that leaves: evicted, as its object is kept, or on a node that is lost.

@@ -269,3 +269,20 @@ async fn a_line_that_is_missing_at_the_end_of_a_log_is_told_before_its_end() {
     .await;
     assert_eq!((end, told), (FollowEnd::PodStopped, vec!["GAP".into()]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_that_is_given_the_log_of_a_run_that_is_not_shown_yet_tells_nothing_of_it() {
+    let now = now_ns();
+    let hour_ago = now / SECOND - 3600;
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", true, &[(hour_ago * SECOND, "old\n")]);
+    kubelet.set("p", false, &[(now, "new\n")]);
+    let context = kubelet.context();
+    show_pods(&context, vec![started(pod("p", "b", true, None), hour_ago)]);
+    let (end, told) = followed(&context, None, async {
+        seconds(1).await;
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::ContainerRestarted, vec!["old".into()]));
+}

@@ -114,3 +114,56 @@ async fn the_last_lines_are_whole_lines_of_the_log_whose_places_are_found_again(
     let (_, lines) = page(&context, None, LogStart::Tail(1)).await;
     assert_eq!((texts(&lines), lines[0].0), (vec!["a", "b", "c"], mark(10 * SECOND, 0)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_line_of_a_run_that_is_not_shown_yet_is_told_as_one_of_the_run_before() {
+    let now = now_ns();
+    let hour_ago = now / SECOND - 3600;
+    for (case, from) in [
+        ("all", LogStart::Beginning),
+        ("the last ones", LogStart::Tail(2)),
+        ("since a time", LogStart::Since(hour_ago)),
+    ] {
+        let kubelet = Arc::new(Kubelet::default());
+        kubelet.set("p", true, &[(hour_ago * SECOND, "old\n")]);
+        kubelet.set("p", false, &[(now, "new\n"), (now + 1, "newer\n")]);
+        let context = kubelet.context();
+        show_pods(&context, vec![started(pod("p", "b", true, None), hour_ago)]);
+        let ((head, lines), ()) = tokio::join!(page(&context, None, from), async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+        });
+        assert_eq!((head.run, texts(&lines)), (run_id("c"), vec!["new", "newer"]), "{case}");
+        // The run before the last is told apart by when the last one started.
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), hour_ago + 100)]);
+        kubelet.set("p", true, &[((hour_ago + 100) * SECOND, "of c\n")]);
+        let ((head, lines), ()) = tokio::join!(page(&context, Some("b"), from), async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "d", true, Some("c")), now / SECOND)]);
+        });
+        assert_eq!((head.begins, lines.len()), (Begins::Nowhere, 0), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn young_lines_of_a_run_that_is_surely_shown_are_told_at_once() {
+    let (now, second) = (now_ns(), now_ns() / SECOND);
+    let old = (now - 3600 * SECOND, "first\n");
+    for (case, from, starts, lines, asked) in [
+        ("it has just started", LogStart::Beginning, second, &[(now, "a\n"), (now + 1, "b\n")][..], 1),
+        ("its log begins long ago", LogStart::Beginning, 0, &[old, (now, "b\n")], 1),
+        ("so it does beyond the last lines", LogStart::Tail(1), 0, &[old, (now, "b\n")], 3),
+        ("so it does beyond a time", LogStart::Since(second), 0, &[old, (now, "b\n")], 2),
+        ("at a line", LogStart::At(mark(now, 0)), 0, &[(now, "b\n")], 1),
+        ("nothing was written yet", LogStart::Beginning, 0, &[], 1),
+    ] {
+        let kubelet = Arc::new(Kubelet::default());
+        kubelet.set("p", false, lines);
+        let context = kubelet.context();
+        show_pods(&context, vec![started(pod("p", "b", true, None), starts)]);
+        let begun = tokio::time::Instant::now();
+        let (_, told) = page(&context, None, from).await;
+        assert_eq!(told.last().map(|(_, text)| text.as_str()), (!lines.is_empty()).then_some("b"), "{case}");
+        assert_eq!((begun.elapsed(), kubelet.asked.lock().unwrap().len()), (Duration::ZERO, asked), "{case}");
+    }
+}
