@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Batch, EndReason, Event};
 use super::hub::{Key, Seat};
-use super::progress::{BATCH_BYTES, Next, Progress};
+use super::progress::{BATCH_BYTES, Next, Progress, last_run};
 use super::ring::{News, Place};
 use super::{Admission, LogRequest, Page};
 use crate::app::App;
@@ -68,12 +68,12 @@ enum At {
 impl Follower {
     pub(super) fn begin(app: App, begun: Begun) -> Result<Self, AppError> {
         let Begun { admission, revoked, region, request, mut page, skip_first } = begun;
-        let PageHead { container, run, present, .. } = page.head.clone();
-        let Some(present) = present else {
-            let message = "the pod has not been made yet; try again in a moment";
+        let PageHead { container, run, .. } = page.head.clone();
+        let Some(last_run) = last_run(&page.head) else {
+            let message = "the container has not been started again yet; try again in a moment";
             return Err(AppError::new(Reason::LogUnavailable, message));
         };
-        let mut progress = Progress::new(&request, run, present, now_ns());
+        let mut progress = Progress::new(&request, run, last_run, now_ns());
         if skip_first {
             progress.after = take_line(&mut page.lines).map_err(AppError::internal)?.map(|line| line.mark);
         }
