@@ -286,6 +286,24 @@ fn a_replaced_pod_ends_its_stream_with_all_its_lines() -> Result<()> {
 }
 
 #[test]
+fn a_client_that_comes_back_after_a_stop_is_told_what_it_misses_and_the_end() -> Result<()> {
+    test(async |t| {
+        let order = runs(t, t.shared().await?, &ticker("ticker")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        let stop = order.request(reqwest::Method::POST, "/k8s/pod/stop").json(&serde_json::json!({}));
+        stop.header("prefer", "wait=60").send().await?.ok()?;
+        for query in ["", "?container=ticker", "?unfollow=true"] {
+            let mut back = stream.resume(&order, query).await?;
+            assert_eq!(back.next().await?.context("a gap")?.name, "gap", "{query}");
+            assert_eq!(back.end().await?, "PodStopped", "{query}");
+            assert!(back.next().await?.is_none(), "{query}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_stream_outlives_the_apiserver() -> Result<()> {
     test_alone(async |t| {
         let order = runs(t, t.shared().await?, &ticker("ticker")).await?;

@@ -59,7 +59,12 @@ pub(super) fn find(
     let name = match (named, &pod) {
         (Some(name), _) => name.clone(),
         (None, Some(pod)) => container(pod, None)?.name.parse().map_err(|_| no_pod(context, &namespace))?,
-        (None, None) => return Err(no_pod(context, &namespace)),
+        // Of a run that was, as long as the order is known.
+        (None, None) => match context.mirrors.deployments.of(&namespace).iter().map(|d| d.containers.as_slice()).next()
+        {
+            Some([only]) if run.is_some() => only.parse().map_err(|_| no_pod(context, &namespace))?,
+            _ => return Err(no_pod(context, &namespace)),
+        },
     };
     let of = |pod: &PodSeen| pod.containers.iter().find(|container| container.name == name.as_str()).cloned();
     let present = pod.as_ref().and_then(|pod| present(pod, &of(pod)?));

@@ -172,7 +172,7 @@ fn show(context: &Context, run: &str, live: bool, before: Option<&str>) {
 fn show_deployment(context: &Context, wanted: u32) {
     let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "a", "namespace": "vkube-a", "labels": { LABEL_ORDER: "a" } },
-        "spec": { "replicas": wanted }, "status": {} });
+        "spec": { "replicas": wanted, "template": { "spec": { "containers": [{ "name": "web" }] } } }, "status": {} });
     context.mirrors.deployments.show(vec![serde_json::from_value::<DynamicObject>(deployment).unwrap()]);
 }
 

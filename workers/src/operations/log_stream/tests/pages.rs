@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use common::log::{Begins, PAGE_BYTES};
+use common::log::{Begins, FollowEnd, PAGE_BYTES};
 use common::read::LogStart;
 
 use super::*;
+use crate::operations::OperationError;
 
 #[tokio::test(start_paused = true)]
 async fn a_page_begins_where_it_is_asked_to() {
@@ -165,5 +166,23 @@ async fn young_lines_of_a_run_that_is_surely_shown_are_told_at_once() {
         let (_, told) = page(&context, None, from).await;
         assert_eq!(told.last().map(|(_, text)| text.as_str()), (!lines.is_empty()).then_some("b"), "{case}");
         assert_eq!((begun.elapsed(), kubelet.asked.lock().unwrap().len()), (Duration::ZERO, asked), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_order_that_was_stopped_a_run_is_over_and_no_other_has_a_log() {
+    let context = Arc::new(Kubelet::default()).context();
+    show_pods(&context, Vec::new());
+    show_deployment(&context, 0);
+    for container in [None, Some("web".parse().unwrap())] {
+        let from = LogStart::After(mark(10 * SECOND, 0));
+        let query = LogPageQuery { container, run: Some(run_id("b")), from };
+        let head = take_head(&mut query.run(&context, &"a".parse().unwrap()).await.unwrap().into()).unwrap();
+        assert_eq!((head.begins, head.over, head.present), (Begins::Nowhere, Some(FollowEnd::PodStopped), None));
+        let query = LogPageQuery { run: None, ..query };
+        match query.run(&context, &"a".parse().unwrap()).await {
+            Err(OperationError::Refused(failure)) => assert!(failure.message.contains("stopped"), "{failure:?}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
