@@ -113,7 +113,10 @@ impl Progress {
     pub(super) fn show_page(&mut self, mut page: Page) -> (Vec<Event>, Next) {
         let mut events = Vec::new();
         let (message, before) = match std::mem::replace(&mut page.head.begins, Begins::There) {
-            Begins::There => (None, None),
+            Begins::There => {
+                self.lost = false;
+                (None, None)
+            }
             Begins::Later => (self.after.map(|_| ROTATED), page.first().ok().flatten()),
             Begins::Nowhere => (Some(LOG_GONE), None),
         };
@@ -384,6 +387,11 @@ mod tests {
             let (events, next) = progress.show_page(page(NOW, &[4], begins, None));
             assert_eq!((short(&events), progress.after), (vec!["4".to_owned()], Some(mark(4))), "{case}");
             assert!(matches!(next, Next::CaughtUp), "{case}: {next:?}");
+            // Found again though nothing comes after it.
+            let (_, next) = progress.show_page(page(NOW, &[], begins, None));
+            assert!(matches!(next, Next::Lost), "{case}: {next:?}");
+            let (events, next) = progress.show_page(page(NOW, &[], Begins::There, None));
+            assert!(events.is_empty() && matches!(next, Next::CaughtUp), "{case}: {next:?}");
         }
     }
 }

@@ -69,8 +69,9 @@ impl Operation for LogPageQuery {
                 }
                 Read::Look(next) => seek = next,
                 Read::Missed => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
-                Read::NoLog if self.run.is_some() => return Ok(nowhere()),
-                Read::NoLog => return Err(no_log()),
+                // A kubelet that was just started again does not know the pod yet.
+                Read::NoLog if self.run.is_none() || (source.live && found.over.is_none()) => return Err(no_log()),
+                Read::NoLog => return Ok(nowhere()),
             }
         }
         Err(OperationError::Retry(RetryCause::Contended))

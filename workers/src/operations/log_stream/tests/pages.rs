@@ -186,3 +186,14 @@ async fn of_an_order_that_was_stopped_a_run_is_over_and_no_other_has_a_log() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_on_is_not_gone_because_its_kubelet_does_not_know_it_for_a_moment() {
+    let context = Arc::new(Kubelet::default()).context();
+    show(&context, "b", true, None);
+    let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
+    let answer = query.run(&context, &"a".parse().unwrap()).await;
+    assert!(matches!(answer, Err(OperationError::Refused(_))), "{answer:?}");
+    show(&context, "b", false, None);
+    assert_eq!(page(&context, Some("b"), LogStart::Beginning).await.0.begins, Begins::Nowhere);
+}
