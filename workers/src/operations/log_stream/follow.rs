@@ -80,7 +80,7 @@ enum Read {
 impl Follow<'_> {
     async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
         let (context, order) = (self.context, self.order);
-        let (mut pause, mut settled) = (BACKOFF.0, false);
+        let (mut pause, mut known, mut settled) = (BACKOFF.0, false, false);
         loop {
             let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
                 // The cluster is not seen as it is.
@@ -88,7 +88,15 @@ impl Follow<'_> {
                 continue;
             };
             let source = match (&found.place, found.over) {
-                (Place::Here(source), _) => source,
+                (Place::Here(source), _) => {
+                    known = true;
+                    source
+                }
+                // Another worker, whose watch of pods is ahead, may have shown it.
+                (Place::Gone, _) if !known => {
+                    known = !self.changed(&found, WATCH_BEHIND, listener).await?;
+                    continue;
+                }
                 (Place::Gone, Some(FollowEnd::PodReplaced))
                     if found.present.is_none() && !std::mem::replace(&mut settled, true) =>
                 {

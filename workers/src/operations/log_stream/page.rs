@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::log::{Begins, Mark, PAGE_BYTES, PageHead, write_line, write_page};
 use common::name::OrderId;
-use common::read::LogPageQuery;
+use common::read::{LogPageQuery, LogStart};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::{Operation, OperationError, RetryCause};
@@ -17,7 +17,7 @@ use crate::context::Context;
 /// The longest that a page is read: shorter than anybody waits for it.
 const READ_WITHIN: Duration = Duration::from_secs(7);
 /// How often a page is read at most.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 6;
 
 /// What was read.
 enum Read {
@@ -49,7 +49,17 @@ impl Operation for LogPageQuery {
                 write_page(&PageHead { container, run, present, over, begins, at_end }, lines)
             };
             let nowhere = || page(Begins::Nowhere, &[], true, found.over);
-            let Place::Here(source) = &found.place else { return Ok(nowhere()) };
+            let Place::Here(source) = &found.place else {
+                // Another worker, whose watch of pods is ahead, may have shown it.
+                let within = match self.from {
+                    LogStart::At(mark) | LogStart::After(mark) => found.doubt(mark, now_ns()),
+                    LogStart::Beginning | LogStart::Tail(_) | LogStart::Since(_) => WATCH_BEHIND,
+                };
+                if changed(context, order, &found, within).await {
+                    continue;
+                }
+                return Ok(nowhere());
+            };
             let is_lost = found.node_lost && found.over.is_some() && self.run.is_some();
             let read = match read(context, source, seek, deadline).await {
                 Err(error) if error.is_of_the_node() && is_lost => return Ok(nowhere()),

@@ -286,3 +286,23 @@ async fn a_follow_that_is_given_the_log_of_a_run_that_is_not_shown_yet_tells_not
     .await;
     assert_eq!((end, told), (FollowEnd::ContainerRestarted, vec!["old".into()]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_of_a_run_that_only_another_worker_knows_yet_waits_for_it() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (11 * SECOND, "b\n")]);
+    let context = kubelet.context();
+    show_deployment(&context, 1);
+    show_pods(&context, vec![pod("q", "a", true, None)]);
+    let (end, told) = followed(&context, Some(mark(10 * SECOND, 0)), async {
+        seconds(1).await;
+        show_pods(&context, Vec::new());
+        seconds(1).await;
+        show(&context, "b", true, None);
+        seconds(60).await;
+        show_pods(&context, vec![pod("q", "c", true, None)]);
+        kubelet.end_all.notify_waiters();
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodReplaced, vec!["b".into()]));
+}

@@ -197,3 +197,22 @@ async fn a_run_that_goes_on_is_not_gone_because_its_kubelet_does_not_know_it_for
     show(&context, "b", false, None);
     assert_eq!(page(&context, Some("b"), LogStart::Beginning).await.0.begins, Begins::Nowhere);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_only_another_worker_knows_yet_is_waited_for_if_it_may_be_that_young() {
+    let (kubelet, now) = (Arc::new(Kubelet::default()), now_ns());
+    kubelet.set("p", false, &[(now, "a\n"), (now + 1, "b\n")]);
+    let context = kubelet.context();
+    for from in [LogStart::After(mark(now, 0)), LogStart::Beginning] {
+        show(&context, "b", true, None);
+        let asked = page(&context, Some("c"), from);
+        let ((head, lines), ()) = tokio::join!(asked, async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+        });
+        assert_eq!((head.begins, texts(&lines).pop()), (Begins::There, Some("b")), "{from:?}");
+    }
+    let begun = tokio::time::Instant::now();
+    let (head, _) = page(&context, Some("d"), LogStart::After(mark(now - 10 * SECOND, 0))).await;
+    assert_eq!((head.begins, begun.elapsed()), (Begins::Nowhere, Duration::ZERO));
+}
