@@ -41,7 +41,8 @@ impl Operation for LogPageQuery {
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let deadline = Instant::now() + READ_WITHIN;
-        let (mut seek, mut begins) = (Seek::start(self.from), Begins::There);
+        let start = (Seek::start(self.from), Begins::There);
+        let (mut seek, mut begins) = start;
         for _ in 0..ATTEMPTS {
             let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
             let page = |begins, lines: &[u8], at_end, over| {
@@ -56,6 +57,7 @@ impl Operation for LogPageQuery {
                     LogStart::Beginning | LogStart::Tail(_) | LogStart::Since(_) => WATCH_BEHIND,
                 };
                 if changed(context, order, &found, within).await {
+                    (seek, begins) = start;
                     continue;
                 }
                 return Ok(nowhere());
@@ -71,6 +73,7 @@ impl Operation for LogPageQuery {
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
+                (seek, begins) = start;
                 continue;
             }
             match read {

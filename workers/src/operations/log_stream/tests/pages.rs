@@ -216,3 +216,18 @@ async fn a_run_that_only_another_worker_knows_yet_is_waited_for_if_it_may_be_tha
     let (head, _) = page(&context, Some("d"), LogStart::After(mark(now - 10 * SECOND, 0))).await;
     assert_eq!((head.begins, begun.elapsed()), (Begins::Nowhere, Duration::ZERO));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_was_missed_in_the_log_of_another_run_is_looked_for_again() {
+    let (kubelet, now) = (Arc::new(Kubelet::default()), now_ns());
+    kubelet.set("p", true, &[(10 * SECOND, "old\n"), (11 * SECOND, "last\n")]);
+    kubelet.set("p", false, &[(now, "new\n")]);
+    let context = kubelet.context();
+    show_pods(&context, vec![started(pod("p", "b", true, None), 9)]);
+    let ((head, lines), ()) = tokio::join!(page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))), async {
+        // Later than the watch of pods usually is.
+        seconds(3).await;
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+    });
+    assert_eq!((head.begins, texts(&lines)), (Begins::There, vec!["last"]));
+}
