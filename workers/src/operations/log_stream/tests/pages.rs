@@ -6,6 +6,7 @@ use common::log::{Begins, FollowEnd, PAGE_BYTES};
 use common::read::LogStart;
 
 use super::*;
+use crate::cluster::NodeSeen;
 use crate::operations::OperationError;
 
 #[tokio::test(start_paused = true)]
@@ -230,4 +231,22 @@ async fn a_line_that_was_missed_in_the_log_of_another_run_is_looked_for_again() 
         show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
     });
     assert_eq!((head.begins, texts(&lines)), (Begins::There, vec!["last"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_takes_no_new_pods_is_not_lost() {
+    let kubelet = Arc::new(Kubelet::default());
+    *kubelet.lost.lock().unwrap() = true;
+    let context = kubelet.context();
+    let mut leaves = leaving(pod("p", "b", true, None), false);
+    leaves["spec"]["nodeName"] = "n".into();
+    show_pods(&context, vec![leaves, pod("q", "c", true, None)]);
+    for is_lost in [false, true] {
+        let (ready, empty) = (!is_lost, String::new());
+        let node = NodeSeen { name: "n".into(), region: None, ready, cordoned: true, cpu: empty.clone(), memory: empty };
+        context.facts.send_replace(Facts { answers: true, nodes: vec![node], ..Facts::default() });
+        let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
+        let answer = query.run(&context, &"a".parse().unwrap()).await;
+        assert_eq!(answer.is_ok(), is_lost, "{answer:?}");
+    }
 }
