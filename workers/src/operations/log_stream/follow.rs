@@ -6,19 +6,19 @@ use std::time::Duration;
 use common::log::{FollowEnd, Mark};
 use common::name::OrderId;
 use common::read::LogFollowQuery;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::place::{Found, Place, WATCH_BEHIND, changed, find};
-use super::seek::{Seek, Taken, now_ns};
-use crate::cluster::{ClusterError, LogSource};
+use super::seek::{Seek, Taken, lacks_lines, now_ns};
+use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
 /// How long to wait before a log is opened again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// How soon a log must begin of which a line is there.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
-/// How soon the line to go on after must be found: it is there already.
-const FOUND_WITHIN: Duration = Duration::from_secs(3);
+/// How soon the line to go on after must be found: it is there already, whatever is written meanwhile.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
 /// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
@@ -46,7 +46,7 @@ pub async fn follow(
     query: &LogFollowQuery,
     listener: &mut impl Listener,
 ) -> FollowEnd {
-    let mut follow = Follow { context, order, query, after: query.after, told: false, exact: true };
+    let mut follow = Follow { context, order, query, after: query.after, told: false, exact: true, all: false };
     let ended = follow.run(listener).await;
     ended.unwrap_or_else(|end| end)
 }
@@ -61,6 +61,8 @@ struct Follow<'a> {
     told: bool,
     /// Whether to go on after exactly that line: otherwise it is not there any more.
     exact: bool,
+    /// Whether to ask for all next time, as the clock was set back.
+    all: bool,
 }
 
 /// How a reading ended.
@@ -73,6 +75,8 @@ enum Read {
     Missed,
     /// The run is not where it was found.
     Changed,
+    /// The clock was set back, so all must be asked for.
+    SetBack,
     /// It broke off, or could not be opened.
     Broken(ClusterError),
 }
@@ -108,7 +112,7 @@ impl Follow<'_> {
             let after = self.after;
             let read = self.read(&found, source, listener).await?;
             let within = match (read, found.over) {
-                (Read::Quiet | Read::Changed, _) => continue,
+                (Read::Quiet | Read::Changed | Read::SetBack, _) => continue,
                 (Read::Ended, Some(end)) if !source.live => return self.end(end, listener).await,
                 // Nothing more comes before the next run.
                 (Read::Ended, None) if !source.live => Duration::MAX,
@@ -159,7 +163,8 @@ impl Follow<'_> {
         // The answer begins with the first line.
         let (asked, mut certain) = (Instant::now(), seek.is_open());
         let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
-        let opening = self.context.cluster.log_lines(source, seek.range(now_ns()), source.live, within);
+        let range = if std::mem::take(&mut self.all) { LogRange::All } else { seek.range(now_ns()) };
+        let opening = self.context.cluster.log_lines(source, range, source.live, within);
         let opened = listener.during(opening).await?;
         let mut lines = match opened {
             Ok(lines) => lines,
@@ -170,12 +175,13 @@ impl Follow<'_> {
                 return Ok(Read::Broken(error));
             }
         };
+        let (find_until, mut last) = (Instant::now() + FOUND_WITHIN, None);
         loop {
             if !seek.is_open() {
                 self.told = false;
             }
-            let limit = if seek.is_open() { FOUND_WITHIN } else { QUIET };
-            let line = match listener.during(timeout(limit, lines.next())).await? {
+            let until = if seek.is_open() { find_until } else { Instant::now() + QUIET };
+            let line = match listener.during(timeout_at(until, lines.next())).await? {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Ok(Read::Broken(ClusterError::broken("follow log", error))),
                 Err(_) => return Ok(if seek.is_open() { Read::Missed } else { Read::Quiet }),
@@ -189,11 +195,15 @@ impl Follow<'_> {
                     return Ok(Read::Changed);
                 }
             }
+            let before = last.replace(mark);
+            if !seek.is_open() && lacks_lines(range, before, mark) {
+                self.all = true;
+                return Ok(Read::SetBack);
+            }
             match seek.take(mark) {
                 // Of those, only what is after a line is looked for.
                 Taken::Skip | Taken::Look(_) => {}
                 Taken::Give | Taken::Begin => self.tell(mark, lines.text(), listener).await?,
-                Taken::Missed => return Ok(Read::Missed),
             }
         }
         if seek.is_open() {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::{Operation, OperationError, RetryCause};
 use super::place::{Found, Place, WATCH_BEHIND, changed, find, no_log};
-use super::seek::{Seek, Taken, now_ns};
+use super::seek::{Seek, Taken, lacks_lines, now_ns};
 use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
@@ -29,6 +29,8 @@ enum Read {
     },
     /// This is to be looked for.
     Look(Seek),
+    /// The clock was set back, so all must be asked for.
+    SetBack,
     /// The line to begin with is not there.
     Missed,
     /// There is no such log.
@@ -41,8 +43,8 @@ impl Operation for LogPageQuery {
 
     async fn run(&self, context: &Context, order: &OrderId) -> Result<Vec<u8>, OperationError> {
         let deadline = Instant::now() + READ_WITHIN;
-        let start = (Seek::start(self.from), Begins::There);
-        let (mut seek, mut begins) = start;
+        let start = (Seek::start(self.from), Begins::There, false);
+        let (mut seek, mut begins, mut all) = start;
         for _ in 0..ATTEMPTS {
             let found = find(context, order, self.container.as_ref(), self.run.as_ref())?;
             let page = |begins, lines: &[u8], at_end, over| {
@@ -57,23 +59,23 @@ impl Operation for LogPageQuery {
                     LogStart::Beginning | LogStart::Tail(_) | LogStart::Since(_) => WATCH_BEHIND,
                 };
                 if changed(context, order, &found, within).await {
-                    (seek, begins) = start;
+                    (seek, begins, all) = start;
                     continue;
                 }
                 return Ok(nowhere());
             };
             let is_lost = found.node_lost && found.over.is_some() && self.run.is_some();
-            let read = match read(context, source, seek, deadline).await {
+            let read = match read(context, source, seek, all, deadline).await {
                 Err(error) if error.is_of_the_node() && is_lost => return Ok(nowhere()),
                 read => read?,
             };
             let within = match &read {
                 Read::Lines { oldest: Some(oldest), .. } => doubt(context, &found, source, *oldest, deadline).await,
-                Read::Lines { oldest: None, .. } | Read::Look(_) => Duration::ZERO,
+                Read::Lines { oldest: None, .. } | Read::Look(_) | Read::SetBack => Duration::ZERO,
                 Read::Missed | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
-                (seek, begins) = start;
+                (seek, begins, all) = start;
                 continue;
             }
             match read {
@@ -81,6 +83,7 @@ impl Operation for LogPageQuery {
                     return Ok(page(begins, &lines, at_end, found.over.filter(|_| !source.live)));
                 }
                 Read::Look(next) => seek = next,
+                Read::SetBack => all = true,
                 Read::Missed => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
                 // A kubelet that was just started again does not know the pod yet.
                 Read::NoLog if self.run.is_none() || (source.live && found.over.is_none()) => return Err(no_log()),
@@ -106,19 +109,26 @@ async fn doubt(context: &Context, found: &Found, source: &LogSource, oldest: Mar
     first.map_or(doubt, |first| found.doubt(first, now_ns()))
 }
 
-async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: Instant) -> Result<Read, ClusterError> {
+async fn read(
+    context: &Context,
+    source: &LogSource,
+    mut seek: Seek,
+    all: bool,
+    deadline: Instant,
+) -> Result<Read, ClusterError> {
+    let range = if all { LogRange::All } else { seek.range(now_ns()) };
     let within = deadline.saturating_duration_since(Instant::now());
-    let mut lines = match context.cluster.log_lines(source, seek.range(now_ns()), false, within).await {
+    let mut lines = match context.cluster.log_lines(source, range, false, within).await {
         Ok(lines) => lines,
         Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
-    let (exact, mut oldest) = (seek.is_open(), None);
+    let (exact, mut oldest, mut last) = (seek.is_open(), None, None);
     // Of the last lines any part says when they begin.
     let parts = !source.live || matches!(seek, Seek::Tail(_));
     // What is held may have begun before all that is asked for.
-    let mut unsure = match seek {
-        Seek::Holding(time, LogRange::Since(_)) => Some(Seek::Holding(time, LogRange::All)),
+    let mut unsure = match (seek, range) {
+        (Seek::Holding(time, _), LogRange::Since(_)) => Some(Seek::Holding(time, LogRange::All)),
         _ => None,
     };
     let (mut page, mut first) = (Vec::new(), true);
@@ -132,6 +142,10 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
         };
         let Some(mark) = line.or_else(|| lines.rest().filter(|_| parts)) else { break true };
         oldest = oldest.or(Some(mark));
+        let before = last.replace(mark);
+        if !seek.is_open() && lacks_lines(range, before, mark) {
+            return Ok(Read::SetBack);
+        }
         match seek.take(mark) {
             Taken::Skip => {}
             Taken::Give => write_line(&mut page, mark, lines.text()),
@@ -143,7 +157,6 @@ async fn read(context: &Context, source: &LogSource, mut seek: Seek, deadline: I
                 }
             }
             Taken::Look(next) => return Ok(Read::Look(next)),
-            Taken::Missed => return Ok(Read::Missed),
         }
         first = false;
         if page.len() >= PAGE_BYTES {

@@ -41,6 +41,8 @@ type Answer = Response<StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>
 enum End {
     Broken,
     Clean,
+    /// It does not: the last line comes again every second.
+    Busy,
 }
 
 /// `(pod, previous)` to its lines, each with its time.
@@ -108,6 +110,15 @@ impl Kubelet {
         match field("follow").map(|_| self.ends.lock().unwrap().pop_front()) {
             None | Some(Some(End::Clean)) => ready(answer(stream::empty().boxed())).boxed(),
             Some(Some(End::Broken)) => ready(answer(stream::iter([Err(io::Error::other("cut"))]).boxed())).boxed(),
+            Some(Some(End::Busy)) => {
+                let (time, text) = lines.last().cloned().unwrap();
+                let line = format!("{} {text}", jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap());
+                let again = stream::repeat(line).then(async |line| {
+                    seconds(1).await;
+                    Ok(Frame::data(Bytes::from(line)))
+                });
+                ready(answer(again.boxed())).boxed()
+            }
             Some(None) => {
                 let ended = Arc::clone(&self.end_all).notified_owned();
                 if silent {

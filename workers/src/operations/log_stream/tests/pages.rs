@@ -243,10 +243,29 @@ async fn a_node_that_takes_no_new_pods_is_not_lost() {
     show_pods(&context, vec![leaves, pod("q", "c", true, None)]);
     for is_lost in [false, true] {
         let (ready, empty) = (!is_lost, String::new());
-        let node = NodeSeen { name: "n".into(), region: None, ready, cordoned: true, cpu: empty.clone(), memory: empty };
+        let node =
+            NodeSeen { name: "n".into(), region: None, ready, cordoned: true, cpu: empty.clone(), memory: empty };
         context.facts.send_replace(Facts { answers: true, nodes: vec![node], ..Facts::default() });
         let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
         let answer = query.run(&context, &"a".parse().unwrap()).await;
         assert_eq!(answer.is_ok(), is_lost, "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_is_lost_or_told_twice_where_the_clock_was_set_back() {
+    let kubelet = Arc::new(Kubelet::default());
+    // It comes back to where it was.
+    let times = [100, 101, 102, 40, 60, 80, 96, 99, 101, 103];
+    let texts: Vec<_> = (0..times.len()).map(|number| format!("{number}\n")).collect();
+    let lines: Vec<_> = (0..).zip(times).zip(&texts).map(|((n, at), text)| (at * SECOND + n, text.as_str())).collect();
+    kubelet.set("p", false, &lines);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (number, (time, _)) in lines.iter().enumerate() {
+        let (head, told) = page(&context, Some("b"), LogStart::After(mark(*time, 0))).await;
+        assert_eq!(head.begins, Begins::There, "after {number}");
+        let expected: Vec<String> = (number + 1..times.len()).map(|number| number.to_string()).collect();
+        assert_eq!(told.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "after {number}");
     }
 }
