@@ -115,7 +115,7 @@ impl Position {
             "end" => {
                 let (reason, message) = (member(&data, "reason"), member(&data, "message"));
                 let told = if message.is_empty() { reason.clone() } else { message };
-                if reason == "ServerShutdown" {
+                if matches!(reason.as_str(), "ServerShutdown" | "RegionUnavailable") {
                     Some(End::Broken(told))
                 } else {
                     context.note(&told);

@@ -109,6 +109,11 @@ impl Progress {
         }
     }
 
+    /// Whether the stream ends with what there is now.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.ends.is_some()
+    }
+
     /// Some events of a page, and what comes after them.
     pub(super) fn show_page(&mut self, mut page: Page) -> (Vec<Event>, Next) {
         let mut events = Vec::new();
