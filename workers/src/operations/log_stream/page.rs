@@ -32,7 +32,10 @@ enum Read {
     /// The clock was set back, so all must be asked for.
     SetBack,
     /// The line to begin with is not there.
-    Missed,
+    Missed {
+        /// Whether one was read that is not younger: it is the log of the same run then.
+        same_run: bool,
+    },
     /// There is no such log.
     NoLog,
 }
@@ -71,8 +74,10 @@ impl Operation for LogPageQuery {
             };
             let within = match &read {
                 Read::Lines { oldest: Some(oldest), .. } => doubt(context, &found, source, *oldest, deadline).await,
-                Read::Lines { oldest: None, .. } | Read::Look(_) | Read::SetBack => Duration::ZERO,
-                Read::Missed | Read::NoLog => WATCH_BEHIND,
+                Read::Lines { oldest: None, .. } | Read::Look(_) | Read::SetBack | Read::Missed { same_run: true } => {
+                    Duration::ZERO
+                }
+                Read::Missed { same_run: false } | Read::NoLog => WATCH_BEHIND,
             };
             if changed(context, order, &found, within).await {
                 (seek, begins, all) = start;
@@ -84,7 +89,7 @@ impl Operation for LogPageQuery {
                 }
                 Read::Look(next) => seek = next,
                 Read::SetBack => all = true,
-                Read::Missed => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
+                Read::Missed { .. } => (seek, begins) = (seek.without_the_line(now_ns()), Begins::Later),
                 // A kubelet that was just started again does not know the pod yet.
                 Read::NoLog if self.run.is_none() || (source.live && found.over.is_none()) => return Err(no_log()),
                 Read::NoLog => return Ok(nowhere()),
@@ -123,7 +128,7 @@ async fn read(
         Err(error) if error.is_of_no_log() => return Ok(Read::NoLog),
         Err(error) => return Err(error),
     };
-    let (exact, mut oldest, mut last) = (seek.is_open(), None, None);
+    let (sought, mut same_run, mut oldest, mut last) = (seek.line(), false, None, None);
     // Of the last lines any part says when they begin.
     let parts = !source.live || matches!(seek, Seek::Tail(_));
     // What is held may have begun before all that is asked for.
@@ -142,6 +147,7 @@ async fn read(
         };
         let Some(mark) = line.or_else(|| lines.rest().filter(|_| parts)) else { break true };
         oldest = oldest.or(Some(mark));
+        same_run |= sought.is_some_and(|sought| mark.time_ns <= sought.time_ns);
         let before = last.replace(mark);
         if !seek.is_open() && lacks_lines(range, before, mark) {
             return Ok(Read::SetBack);
@@ -165,9 +171,9 @@ async fn read(
     };
     Ok(match unsure {
         Some(next) => Read::Look(next),
-        None if seek.is_open() => Read::Missed,
+        None if seek.is_open() => Read::Missed { same_run },
         None => {
-            let oldest = oldest.filter(|_| !exact && !page.is_empty());
+            let oldest = oldest.filter(|_| sought.is_none() && !page.is_empty());
             Read::Lines { lines: page, at_end, oldest }
         }
     })

@@ -83,9 +83,17 @@ impl Seek {
         }
     }
 
-    /// Whether an exact line is looked for and was not found yet.
+    /// The exact line that is looked for and was not found yet.
+    pub(super) fn line(self) -> Option<Mark> {
+        match self {
+            Self::At(mark) | Self::After(mark) => Some(mark),
+            Self::Found | Self::Tail(_) | Self::Holding(..) | Self::Since(_) => None,
+        }
+    }
+
+    /// Whether there is such a line.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::At(_) | Self::After(_))
+        self.line().is_some()
     }
 
     /// Looks at the next line.

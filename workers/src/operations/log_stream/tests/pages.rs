@@ -269,3 +269,16 @@ async fn no_line_is_lost_or_told_twice_where_the_clock_was_set_back() {
         assert_eq!(told.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "after {number}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_never_was_costs_no_time_where_another_shows_that_the_run_is_the_same() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (20 * SECOND, "b\n")]);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (second, waits) in [(12, false), (20, false), (9, true)] {
+        let begun = tokio::time::Instant::now();
+        let (head, _) = page(&context, Some("b"), LogStart::After(mark(second * SECOND, 7))).await;
+        assert_eq!((head.begins, !begun.elapsed().is_zero()), (Begins::Later, waits), "{second}");
+    }
+}
