@@ -16,7 +16,7 @@ use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{runs, shell, ticker};
+use super::{flood, runs, shell, ticker};
 
 /// Checks that an answer says that there are too many streams, and when to come back.
 async fn overloaded(answer: reqwest::Response) -> Result<()> {
@@ -241,6 +241,29 @@ async fn ask_and_wait(api: &Api, order: &Order) -> Result<TcpStream> {
     let head = format!("GET /api/v1/k8s/pod/logs HTTP/1.0\r\nsecret: {}\r\n\r\n", order.secret);
     stream.write_all(head.as_bytes()).await?;
     Ok(stream)
+}
+
+#[test]
+fn a_client_that_never_reads_loses_its_place_within_two_minutes() -> Result<()> {
+    test(async |t| {
+        let mut system = t.empty_system(t.stack.region.as_str()).await?;
+        let api = system.new_api(&[("VKUBE_LOG_FOLLOWERS", "1")]).await?;
+        system.apis.push(api);
+        let worker = system.new_worker(&[])?;
+        system.workers.push(worker);
+        system.ready().await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let _unread = ask_and_wait(&system.apis[0], &order).await?;
+        let one_more = async || order.request(reqwest::Method::GET, "/k8s/pod/logs").send_stream().await;
+        until("the place is taken", Duration::from_secs(5), async || {
+            Ok((one_more().await?.status() == 503).then_some(()))
+        })
+        .await?;
+        until("there is room again", Duration::from_mins(2), async || {
+            Ok((one_more().await?.status() == 200).then_some(()))
+        })
+        .await
+    })
 }
 
 /// Reads lines `line <number> ...` to `the end`: each follows the one before, unless a gap says that some are missing.
