@@ -333,7 +333,7 @@ fn a_slow_reader_gets_every_line_and_disturbs_nobody() -> Result<()> {
 fn a_slow_reader_of_a_log_that_is_rotated_away_is_told_what_is_missing() -> Result<()> {
     test_alone(async |t| {
         let (next, gaps, _) = burst(t, 400_000).await?;
-        assert!(next == 400_000 || gaps > 0, "{next} {gaps}");
+        assert!(gaps > 0, "{next}");
         Ok(())
     })
 }

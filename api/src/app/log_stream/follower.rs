@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::failure::Reason;
-use common::log::{FollowEnd, PageHead, take_line};
+use common::log::{PageHead, take_line};
 use common::name::{ContainerName, RegionCode};
 use common::telemetry::Chain;
 use jiff::Timestamp;
@@ -164,9 +164,6 @@ impl Follower {
             Ok(page) => {
                 self.failing_since = None;
                 self.at = At::Page(page);
-            }
-            Err(error) if error.reason == Reason::NotDeployed => {
-                return self.end(self.progress.show_reason(EndReason::Run(FollowEnd::PodStopped)));
             }
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "a page of a log is not to be had");

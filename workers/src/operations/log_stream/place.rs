@@ -34,7 +34,7 @@ pub(super) struct Found {
     started: Option<i64>,
     /// Whether its node is lost: its log cannot be read until that is back.
     pub(super) node_lost: bool,
-    /// What becomes of it once all that is left of its log was read; none = more may come.
+    /// What becomes of it once it writes no more and all of its log was read; none = that is not known yet.
     pub(super) over: Option<FollowEnd>,
 }
 
