@@ -178,7 +178,14 @@ mod tests {
 
     fn node(name: &str, region: &str) -> NodeSeen {
         let region = Some(region.to_owned());
-        NodeSeen { name: name.to_owned(), region, ready: true, cpu: String::new(), memory: String::new() }
+        NodeSeen {
+            name: name.to_owned(),
+            region,
+            ready: true,
+            cordoned: false,
+            cpu: String::new(),
+            memory: String::new(),
+        }
     }
 
     #[test]

@@ -89,11 +89,11 @@ impl Herald {
             cluster_version: facts.version,
             public_key: self.context.keys.public_key(),
             random_ports: self.random_ports,
-            capacity: Some(ours.iter().filter(|node| node.ready).map(NodeSeen::capacity).sum()),
+            capacity: Some(ours.iter().filter(|node| node.takes_pods()).map(NodeSeen::capacity).sum()),
             requests: pods.is_complete().then(|| requested(&pods.all(), &ours)),
             nodes: ours
                 .into_iter()
-                .map(|n| Node { name: n.name, ready: n.ready, cpu: n.cpu, memory: n.memory })
+                .map(|n| Node { ready: n.takes_pods(), name: n.name, cpu: n.cpu, memory: n.memory })
                 .collect(),
             in_flight: self.in_flight.count(),
         };
@@ -138,6 +138,7 @@ mod tests {
             name: name.to_owned(),
             region: None,
             ready: true,
+            cordoned: false,
             cpu: "4".to_owned(),
             memory: "1Gi".to_owned(),
         };

@@ -154,7 +154,7 @@ impl App {
         run: Option<RunId>,
         from: LogStart,
     ) -> Result<Page, AppError> {
-        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.take(region)).await;
+        let turn = timeout(self.settings.read_deadline, self.log_streams.pages.take(region, order)).await;
         let _turn = turn.map_err(|late| AppError::overloaded("too many logs are read; try again in a moment", late))?;
         Page::read(self.ask(order, region, Query::LogPage(LogPageQuery { container, run, from })).await?)
     }

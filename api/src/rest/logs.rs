@@ -99,10 +99,11 @@ impl LogsApi {
     ///
     /// Server-sent events: each line is `event:message` and `data:<line>`. A blank line says every other second that the
     /// stream is alive. The last event is `end`, and says why: `ContainerRestarted`, `PodReplaced`, `PodStopped`,
-    /// `EndReached`, `Unfollowed`, `SecretRevoked` or `ServerShutdown`. With `Accept: text/event-stream` every event has an
-    /// `id`, but for an `end` that comes before anything else was told; a client that comes back with the last one as
-    /// `Last-Event-ID` gets what came since, or an event `gap`. Other clients, who print what they are told, are told nothing
-    /// of `EndReached`, `Unfollowed` and `ServerShutdown`: the stream ends, and begins with the same line when they ask again.
+    /// `EndReached`, `Unfollowed`, `SecretRevoked`, `RegionUnavailable` or `ServerShutdown`. With `Accept: text/event-stream`
+    /// every event has an `id`, but for an `end` that comes before anything else was told; a client that comes back with the
+    /// last one as `Last-Event-ID` gets what came since, or an event `gap`. Other clients, who print what they are told, are
+    /// told nothing of `EndReached`, `Unfollowed`, `RegionUnavailable` and `ServerShutdown`: the stream ends, and begins with
+    /// the same line when they ask again.
     ///
     /// The same query begins with the same line for as long as the container runs, unless that line was removed by the
     /// region's log rotation; then with the oldest line that is there.

@@ -1,4 +1,5 @@
-//! The listener: plain HTTP for a proxy in front, small answers sent at once, a graceful end.
+//! The listener: plain HTTP for a proxy in front, small answers sent at once, none kept for who does not read, a graceful
+//! end.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,18 +7,23 @@ use std::time::Duration;
 use poem::listener::{Acceptor, Listener as _, TcpAcceptor, TcpListener};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Response, Server, http::uri::Scheme};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How long a kept-alive connection may be silent.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// How long a client may take nothing of what it is sent.
+const UNREAD: Duration = Duration::from_mins(1);
+
 /// How many requests one connection of HTTP/2 may have in work: there is no limit unless one is set.
 const MAX_STREAMS: u32 = 64;
 
-/// poem never sets `TCP_NODELAY`, without which small chunks on a kept connection wait for the peer's acknowledgement.
-struct NoDelay(TcpAcceptor);
+/// Sets what poem never does: `TCP_NODELAY`, without which small chunks on a kept connection wait for the peer's
+/// acknowledgement, and `TCP_USER_TIMEOUT`, without which a stream that nobody reads stays for ever.
+struct Tuned(TcpAcceptor);
 
-impl Acceptor for NoDelay {
+impl Acceptor for Tuned {
     type Io = tokio::net::TcpStream;
 
     fn local_addr(&self) -> Vec<LocalAddr> {
@@ -28,6 +34,8 @@ impl Acceptor for NoDelay {
         let connection = self.0.accept().await?;
         // A socket that is gone already is noticed by whoever reads it.
         let _ = connection.0.set_nodelay(true);
+        let unread = u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX);
+        let _ = set_tcp_user_timeout(&connection.0, unread);
         Ok(connection)
     }
 }
@@ -43,7 +51,7 @@ pub async fn serve(
     grace: Duration,
 ) -> std::io::Result<()> {
     let acceptor = TcpListener::bind(address).into_acceptor().await?;
-    Server::new_with_acceptor(NoDelay(acceptor))
+    Server::new_with_acceptor(Tuned(acceptor))
         .name("vkube-api")
         .idle_timeout(IDLE)
         .http2_max_concurrent_streams(MAX_STREAMS)

@@ -116,7 +116,7 @@ impl Position {
                 let (reason, message) = (member(&data, "reason"), member(&data, "message"));
                 let told = if message.is_empty() { reason.clone() } else { message };
                 match reason.as_str() {
-                    "ServerShutdown" => Some(End::Broken(told)),
+                    "ServerShutdown" | "RegionUnavailable" => Some(End::Broken(told)),
                     "SecretRevoked" => return Err(Error::Revoked(told)),
                     _ => {
                         context.note(&told);

@@ -10,6 +10,7 @@ async fn a_broken_stream_goes_on_after_the_last_whole_line() {
         stream("id:p/1\nevent:message\ndata:one\n\n\n\nid:p/2\nevent:message\ndata:   two\n\nid:p/3\nevent:message\ndata:thr"),
         stream("id:p/3\nevent:message\ndata:three\ndata:100%\n\nevent:end\ndata:{\"reason\":\"ServerShutdown\",\"message\":\"bye\"}\n\n"),
         answer("503 Service Unavailable", r#"{"error":{"code":503,"message":"not ready"}}"#),
+        stream("event:end\ndata:{\"reason\":\"RegionUnavailable\",\"message\":\"the rest\"}\n\n"),
         stream(&format!("id:p/5\nevent:gap\ndata:{{\"message\":\"line 4 was rotated away\"}}\n\nid:p/6\nevent:message\ndata:\n\n{END}")),
     ])
     .await;
@@ -18,7 +19,10 @@ async fn a_broken_stream_goes_on_after_the_last_whole_line() {
     assert_eq!(ended.out, "one\n  two\nthree\r100%\n\n");
     let asked = api.asked();
     let ids: Vec<_> = asked.iter().map(|request| header(request, "last-event-id")).collect();
-    assert_eq!(ids, [None, Some("p/2".to_owned()), Some("p/3".to_owned()), Some("p/3".to_owned())]);
+    assert_eq!(
+        ids,
+        [None, Some("p/2".to_owned()), Some("p/3".to_owned()), Some("p/3".to_owned()), Some("p/3".to_owned())]
+    );
     for request in &asked {
         assert!(request.starts_with("GET /api/v1/k8s/pod/logs?container=web&tailLines=9 "), "{request}");
         assert_eq!(header(request, "accept").as_deref(), Some("text/event-stream"));

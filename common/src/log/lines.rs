@@ -62,7 +62,7 @@ fn take_number<T: FromStr>(text: &mut Bytes) -> Result<T, LinesError> {
 pub enum Begins {
     /// It does.
     There,
-    /// That line is not there any more: the lines are those that are younger.
+    /// That line is not there: the lines are those that are not older, or all if it is of a time to come.
     Later,
     /// The whole log of the run is not there any more.
     Nowhere,

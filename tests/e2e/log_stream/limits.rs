@@ -16,7 +16,7 @@ use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{runs, shell, ticker};
+use super::{flood, runs, shell, ticker};
 
 /// Checks that an answer says that there are too many streams, and when to come back.
 async fn overloaded(answer: reqwest::Response) -> Result<()> {
@@ -243,6 +243,29 @@ async fn ask_and_wait(api: &Api, order: &Order) -> Result<TcpStream> {
     Ok(stream)
 }
 
+#[test]
+fn a_client_that_never_reads_loses_its_place_within_two_minutes() -> Result<()> {
+    test(async |t| {
+        let mut system = t.empty_system(t.stack.region.as_str()).await?;
+        let api = system.new_api(&[("VKUBE_LOG_FOLLOWERS", "1")]).await?;
+        system.apis.push(api);
+        let worker = system.new_worker(&[])?;
+        system.workers.push(worker);
+        system.ready().await?;
+        let order = runs(t, &system, &flood("flood")).await?;
+        let _unread = ask_and_wait(&system.apis[0], &order).await?;
+        let one_more = async || order.request(reqwest::Method::GET, "/k8s/pod/logs").send_stream().await;
+        until("the place is taken", Duration::from_secs(5), async || {
+            Ok((one_more().await?.status() == 503).then_some(()))
+        })
+        .await?;
+        until("there is room again", Duration::from_mins(2), async || {
+            Ok((one_more().await?.status() == 200).then_some(()))
+        })
+        .await
+    })
+}
+
 /// Reads lines `line <number> ...` to `the end`: each follows the one before, unless a gap says that some are missing.
 async fn read_to_the_end(stream: &mut TcpStream) -> Result<(u64, usize)> {
     let (mut held, mut next, mut gaps) = (Vec::new(), 0_u64, 0);
@@ -310,7 +333,7 @@ fn a_slow_reader_gets_every_line_and_disturbs_nobody() -> Result<()> {
 fn a_slow_reader_of_a_log_that_is_rotated_away_is_told_what_is_missing() -> Result<()> {
     test_alone(async |t| {
         let (next, gaps, _) = burst(t, 400_000).await?;
-        assert!(next == 400_000 || gaps > 0, "{next} {gaps}");
+        assert!(gaps > 0, "{next}");
         Ok(())
     })
 }

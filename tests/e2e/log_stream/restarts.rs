@@ -29,6 +29,11 @@ async fn opened(order: &Order, query: &str) -> Result<LogStream> {
     until("there is a log", Duration::from_mins(1), async || Ok(LogStream::open(order, query).await.ok())).await
 }
 
+/// The same after the last event of another.
+async fn opened_after(stream: &LogStream, order: &Order, query: &str) -> Result<LogStream> {
+    until("there is a log", Duration::from_mins(1), async || Ok(stream.resume(order, query).await.ok())).await
+}
+
 #[test]
 fn a_stream_outlives_its_workers() -> Result<()> {
     test_alone(async |t| {
@@ -90,6 +95,27 @@ fn a_stream_ends_with_the_last_line_of_its_time_though_nobody_could_read_it_then
             time.is_some_and(|time| time.as_second() <= end)
         };
         assert_eq!(lines.next, log.lines().filter(of_its_time).count() as u64);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_stream_that_is_to_end_waits_so_long_for_a_region_that_is_away_and_says_why_it_ends() -> Result<()> {
+    test(async |t| {
+        let mut system = t.system(t.stack.region.as_str(), 1, 1).await?;
+        let order = runs(t, &system, &ticker("ticker")).await?;
+        let end = Timestamp::now().as_second() + 4;
+        let mut stream = LogStream::open(&order, &format!("?endTimestamp={end}")).await?;
+        let mut lines = Counted::from("line ", 0);
+        lines.read_many(&mut stream, 50).await?;
+        system.workers[0].process.kill().await?;
+        assert_eq!(lines.read_to_the_end(&mut stream).await?, "RegionUnavailable");
+        let waited = Timestamp::now().as_second() - end;
+        assert!((25..60).contains(&waited), "{waited} s");
+        // What it has not shown is there when the region is.
+        system.workers[0].start_again().await?;
+        let mut back = opened_after(&stream, &order, &format!("?endTimestamp={end}")).await?;
+        assert_eq!(lines.read_to_the_end(&mut back).await?, "EndReached");
         Ok(())
     })
 }
@@ -265,9 +291,7 @@ fn a_replaced_pod_ends_its_stream_with_all_its_lines() -> Result<()> {
         }
         assert_eq!(stream.end().await?, "PodReplaced");
         // What the old pod wrote is gone with it, and all of it was read: the new one begins with its first line.
-        let mut next =
-            until("the new pod has a log", Duration::from_secs(30), async || Ok(stream.resume(&order, "").await.ok()))
-                .await?;
+        let mut next = opened_after(&stream, &order, "").await?;
         Counted::from("line ", 0).read_many(&mut next, 50).await?;
 
         // An order that is aborted has no pod any more.
@@ -281,6 +305,24 @@ fn a_replaced_pod_ends_its_stream_with_all_its_lines() -> Result<()> {
             }
         };
         assert_eq!(reason, "PodStopped");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_client_that_comes_back_after_a_stop_is_told_what_it_misses_and_the_end() -> Result<()> {
+    test(async |t| {
+        let order = runs(t, t.shared().await?, &ticker("ticker")).await?;
+        let (mut lines, mut stream) = (Counted::from("line ", 0), LogStream::open(&order, "").await?);
+        lines.read_many(&mut stream, 50).await?;
+        let stop = order.request(reqwest::Method::POST, "/k8s/pod/stop").json(&serde_json::json!({}));
+        stop.header("prefer", "wait=60").send().await?.ok()?;
+        for query in ["", "?container=ticker", "?unfollow=true"] {
+            let mut back = stream.resume(&order, query).await?;
+            assert_eq!(back.next().await?.context("a gap")?.name, "gap", "{query}");
+            assert_eq!(back.end().await?, "PodStopped", "{query}");
+            assert!(back.next().await?.is_none(), "{query}");
+        }
         Ok(())
     })
 }

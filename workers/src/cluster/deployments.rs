@@ -14,6 +14,8 @@ pub struct DeploymentSeen {
     pub job: Option<JobId>,
     /// How many pods it is to have; 0 = it is stopped.
     pub wanted: i64,
+    /// The names of its pod's containers.
+    pub containers: Vec<String>,
     /// Whether the Deployment controller has seen what was last written.
     pub observed: bool,
     /// How many pods it has, those that are ending aside.
@@ -48,11 +50,14 @@ impl Seen for DeploymentSeen {
         };
         let observed = number("observedGeneration") >= metadata.generation.unwrap_or_default();
         let wanted = data.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+        let containers = data.pointer("/spec/template/spec/containers").and_then(Value::as_array).into_iter().flatten();
+        let names = containers.filter_map(|container| container.get("name")?.as_str().map(str::to_owned));
         let replicas = ["updatedReplicas", "availableReplicas", "replicas"].map(number);
         let message = condition("ReplicaFailure").and_then(|condition| condition.get("message"));
         Self {
             job: metadata.annotations.unwrap_or_default().get(ANNOTATION_JOB).and_then(|job| job.parse().ok()),
             wanted,
+            containers: names.collect(),
             observed,
             pods: number("replicas"),
             replica_failure: says("ReplicaFailure", "status", "True")

@@ -11,6 +11,9 @@ use tokio::time::timeout;
 use super::call::{Cluster, ClusterError};
 use super::log_lines::Lines;
 
+/// A time as Kubernetes prints it, a blank, and the beginning of a line.
+const FIRST_BYTES: i64 = 64;
+
 /// Which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSource {
@@ -31,6 +34,8 @@ pub struct LogSource {
 pub enum LogRange {
     /// All.
     All,
+    /// The first one, cut short: enough to tell its time.
+    First,
     /// The last ones, counted.
     Tail(u32),
     /// Those that are not older than this: whole seconds since 1970, as the apiserver counts no finer.
@@ -54,12 +59,13 @@ impl Cluster {
             timestamps: true,
             since_time: match range {
                 LogRange::Since(second) => Timestamp::from_second(second).ok(),
-                LogRange::All | LogRange::Tail(_) => None,
+                LogRange::All | LogRange::First | LogRange::Tail(_) => None,
             },
             tail_lines: match range {
                 LogRange::Tail(count) => Some(i64::from(count)),
-                LogRange::All | LogRange::Since(_) => None,
+                LogRange::All | LogRange::First | LogRange::Since(_) => None,
             },
+            limit_bytes: (range == LogRange::First).then_some(FIRST_BYTES),
             ..LogParams::default()
         };
         let request = Request::new(format!("/api/v1/namespaces/{}/pods", source.namespace)).logs(&source.pod, &params);

@@ -50,8 +50,10 @@ pub struct NodeSeen {
     pub name: String,
     /// The region that its label names.
     pub region: Option<String>,
-    /// Whether it is ready for pods.
+    /// Whether its kubelet says that it is ready.
     pub ready: bool,
+    /// Whether it is to take no new pods.
+    pub cordoned: bool,
     /// CPU that pods can have, as a Kubernetes quantity.
     pub cpu: String,
     /// Memory that pods can have, as a Kubernetes quantity.
@@ -59,6 +61,11 @@ pub struct NodeSeen {
 }
 
 impl NodeSeen {
+    /// Whether it takes new pods.
+    pub fn takes_pods(&self) -> bool {
+        self.ready && !self.cordoned
+    }
+
     /// What pods can have on it.
     pub fn capacity(&self) -> Resources {
         amount(&self.cpu, &self.memory)
@@ -111,13 +118,33 @@ fn node(node: &Value) -> NodeSeen {
     let owned = |pointer: &str| text(pointer).unwrap_or_default().to_owned();
     let conditions = node.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let is = |condition: &Value, key: &str, value: &str| condition.get(key).is_some_and(|found| found == value);
-    let cordoned = node.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false);
     let mut conditions = conditions;
     NodeSeen {
         name: owned("/metadata/name"),
         region: text("/metadata/labels/region").map(str::to_owned),
-        ready: !cordoned && conditions.any(|c| is(c, "type", "Ready") && is(c, "status", "True")),
+        ready: conditions.any(|c| is(c, "type", "Ready") && is(c, "status", "True")),
+        cordoned: node.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false),
         cpu: owned("/status/allocatable/cpu"),
         memory: owned("/status/allocatable/memory"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_takes_pods_if_it_is_ready_and_not_cordoned() {
+        for (case, cordoned, status, ready, takes_pods) in [
+            ("ready", json!(null), "True", true, true),
+            ("cordoned", json!(true), "True", true, false),
+            ("lost", json!(false), "Unknown", false, false),
+        ] {
+            let conditions =
+                json!([{ "type": "DiskPressure", "status": "True" }, { "type": "Ready", "status": status }]);
+            let seen = node(&json!({ "spec": { "unschedulable": cordoned }, "status": { "conditions": conditions } }));
+            assert_eq!((seen.ready, seen.takes_pods()), (ready, takes_pods), "{case}");
+        }
     }
 }

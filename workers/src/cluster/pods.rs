@@ -3,6 +3,7 @@
 use common::name::{JobId, OrderId, Revision};
 use common::port::{HostPort, Protocol};
 use common::presence::Resources;
+use jiff::Timestamp;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -83,6 +84,8 @@ pub struct Run {
     pub id: String,
     /// Whether it goes on.
     pub live: bool,
+    /// When it began: seconds since 1970.
+    pub started: Option<i64>,
 }
 
 /// Why a container does not run.
@@ -207,13 +210,18 @@ fn runs(status: &Value) -> (Option<Run>, Option<String>) {
         let id = status.pointer(pointer).and_then(Value::as_str).filter(|id| !id.is_empty());
         id.map(str::to_owned)
     };
+    let run = |id: String, live, state: &str| {
+        let started = status.pointer(&format!("{state}/startedAt")).and_then(Value::as_str);
+        let started = started.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second);
+        Run { id, live, started }
+    };
     let last = id("/lastState/terminated/containerID");
     if status.pointer("/state/running").is_some() {
-        return (id("/containerID").map(|id| Run { id, live: true }), last);
+        return (id("/containerID").map(|id| run(id, true, "/state/running")), last);
     }
     match id("/state/terminated/containerID") {
-        Some(ended) => (Some(Run { id: ended, live: false }), last),
-        None => (last.clone().map(|id| Run { id, live: false }), last),
+        Some(ended) => (Some(run(ended, false, "/state/terminated")), last),
+        None => (last.clone().map(|id| run(id, false, "/lastState/terminated")), last),
     }
 }
 
@@ -254,13 +262,14 @@ mod tests {
 
     #[test]
     fn the_log_is_that_of_the_run_that_the_kubelet_shows() {
-        let ended = |id: &str| json!({ "terminated": { "containerID": id } });
+        let ended = |id: &str| json!({ "terminated": { "containerID": id, "startedAt": "1970-01-01T00:00:07Z" } });
+        let running = json!({ "running": { "startedAt": "1970-01-01T00:00:08Z" } });
         for (case, status, run, previous) in [
             ("never ran", json!({ "state": { "waiting": {} } }), None, None),
-            ("runs", json!({ "containerID": "a", "state": { "running": {} } }), Some(("a", true)), None),
+            ("runs", json!({ "containerID": "a", "state": running }), Some(("a", true)), None),
             (
                 "runs again",
-                json!({ "containerID": "b", "state": { "running": {} }, "lastState": ended("a") }),
+                json!({ "containerID": "b", "state": running, "lastState": ended("a") }),
                 Some(("b", true)),
                 Some("a"),
             ),
@@ -278,7 +287,8 @@ mod tests {
             ),
             ("could not begin", json!({ "state": ended(""), "lastState": ended("a") }), Some(("a", false)), Some("a")),
         ] {
-            let run = run.map(|(id, live)| Run { id: id.to_owned(), live });
+            let started = |live| Some(if live { 8 } else { 7 });
+            let run = run.map(|(id, live)| Run { id: id.to_owned(), live, started: started(live) });
             assert_eq!(runs(&status), (run, previous.map(str::to_owned)), "{case}");
         }
     }

@@ -127,8 +127,8 @@ impl Speaker {
         }
         let unheard = credit.heard + Duration::from_secs(CREDIT_SECONDS);
         let due = match self.held.len() {
-            0 if !self.gap => self.sent + HEARTBEAT,
-            0..CHUNK_BYTES => self.sent + GATHER,
+            0 => self.sent + HEARTBEAT,
+            1..CHUNK_BYTES => self.sent + GATHER,
             _ => self.sent,
         };
         let room = self.has_room();

@@ -68,10 +68,15 @@ pub(super) fn why_no_log(container: &ContainerSeen, previous: bool) -> String {
 
 /// What is said while there is no pod.
 pub(super) fn no_pod(context: &Context, namespace: &str) -> OperationError {
-    if context.mirrors.deployments.of(namespace).is_empty() {
+    let deployments = context.mirrors.deployments.of(namespace);
+    if deployments.is_empty() {
         return not_deployed();
     }
-    unavailable("the pod has not been made yet; try again in a moment")
+    unavailable(if deployments.iter().all(|deployment| deployment.wanted == 0) {
+        "the order is stopped, so it has no log; start it first"
+    } else {
+        "the pod has not been made yet; try again in a moment"
+    })
 }
 
 pub(super) fn unavailable(message: &str) -> OperationError {

@@ -49,6 +49,8 @@ pub enum EndReason {
     EndReached,
     /// All that there was has been shown, and no more was asked for.
     Unfollowed,
+    /// The region has not shown for long what was left to be shown.
+    RegionUnavailable,
     /// The secret that opened the stream opens nothing any more.
     SecretRevoked,
     /// This process ends.
@@ -70,6 +72,9 @@ impl EndReason {
             ),
             Self::EndReached => ("EndReached", "endTimestamp is reached"),
             Self::Unfollowed => ("Unfollowed", "this is all that there is now"),
+            Self::RegionUnavailable => {
+                ("RegionUnavailable", "the region does not show the rest; ask again later for it")
+            }
             Self::SecretRevoked => ("SecretRevoked", "the order's secret was replaced; ask again with the new one"),
             Self::ServerShutdown => {
                 ("ServerShutdown", "the server is shutting down; ask again, another one goes on after the last event")

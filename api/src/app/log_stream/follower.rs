@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::failure::Reason;
-use common::log::{FollowEnd, PageHead, take_line};
+use common::log::{PageHead, take_line};
 use common::name::{ContainerName, RegionCode};
 use common::telemetry::Chain;
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Batch, EndReason, Event};
 use super::hub::{Key, Seat};
-use super::progress::{BATCH_BYTES, Next, Progress};
+use super::progress::{BATCH_BYTES, Next, Progress, last_run};
 use super::ring::{News, Place};
 use super::{Admission, LogRequest, Page};
 use crate::app::App;
@@ -22,6 +22,9 @@ use crate::app::error::AppError;
 
 /// How long to wait before a page is asked for again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// How long a stream that only shows what there is waits for a region that does not show it.
+const GIVES_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// What a follower begins with.
 pub(super) struct Begun {
@@ -45,6 +48,8 @@ pub struct Follower {
     progress: Progress,
     at: At,
     pause: Duration,
+    /// Since when no page is to be had.
+    failing_since: Option<Instant>,
     /// Whether the last pages brought anything.
     brought: bool,
 }
@@ -68,12 +73,12 @@ enum At {
 impl Follower {
     pub(super) fn begin(app: App, begun: Begun) -> Result<Self, AppError> {
         let Begun { admission, revoked, region, request, mut page, skip_first } = begun;
-        let PageHead { container, run, present, .. } = page.head.clone();
-        let Some(present) = present else {
-            let message = "the pod has not been made yet; try again in a moment";
+        let PageHead { container, run, .. } = page.head.clone();
+        let Some(last_run) = last_run(&page.head) else {
+            let message = "the container has not been started again yet; try again in a moment";
             return Err(AppError::new(Reason::LogUnavailable, message));
         };
-        let mut progress = Progress::new(&request, run, present, now_ns());
+        let mut progress = Progress::new(&request, run, last_run, now_ns());
         if skip_first {
             progress.after = take_line(&mut page.lines).map_err(AppError::internal)?.map(|line| line.mark);
         }
@@ -86,6 +91,7 @@ impl Follower {
             progress,
             at: At::Page(page),
             pause: BACKOFF.0,
+            failing_since: None,
             brought: true,
         })
     }
@@ -155,12 +161,16 @@ impl Follower {
         let (container, run) = (Some(self.container.clone()), Some(self.progress.run.clone()));
         let page = self.app.log_page(&self.admission.order, &self.region, container, run, self.progress.start());
         match page.await {
-            Ok(page) => self.at = At::Page(page),
-            Err(error) if error.reason == Reason::NotDeployed => {
-                return self.end(self.progress.show_reason(EndReason::Run(FollowEnd::PodStopped)));
+            Ok(page) => {
+                self.failing_since = None;
+                self.at = At::Page(page);
             }
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "a page of a log is not to be had");
+                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                if self.progress.is_to_end() && since.elapsed() >= GIVES_UP_AFTER {
+                    return self.end(self.progress.show_reason(EndReason::RegionUnavailable));
+                }
                 self.rest().await;
             }
         }

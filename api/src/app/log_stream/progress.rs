@@ -1,6 +1,6 @@
 //! How far a client has come in a log, and what it is told of what is read next. Pure: it neither asks nor waits.
 
-use common::log::{Begins, Mark, PageHead, RunId, take_line};
+use common::log::{Begins, FollowEnd, Mark, PageHead, RunId, take_line};
 use common::read::LogStart;
 
 use super::event::{EndReason, Event};
@@ -25,7 +25,7 @@ pub(super) struct Progress {
     pub(super) run: RunId,
     /// The last line that was shown; none = the next is the log's first.
     pub(super) after: Option<Mark>,
-    /// The run with which the stream ends: the present one when it began.
+    /// The run with which the stream ends.
     last_run: RunId,
     /// Lines before the first of this time are not shown.
     not_before: Option<i64>,
@@ -56,6 +56,15 @@ pub(super) enum Next {
     CaughtUp,
     /// Nothing.
     Over,
+}
+
+/// The run with which a stream ends that begins with this page: the present one, unless that of the page goes on or was the
+/// order's last. None = what comes after has not begun.
+pub(super) fn last_run(head: &PageHead) -> Option<RunId> {
+    match (head.over, &head.present) {
+        (None, _) | (Some(FollowEnd::PodStopped), None) => Some(head.run.clone()),
+        (Some(_), present) => present.clone(),
+    }
 }
 
 impl Progress {
@@ -100,11 +109,19 @@ impl Progress {
         }
     }
 
+    /// Whether the stream ends with what there is now.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.ends.is_some()
+    }
+
     /// Some events of a page, and what comes after them.
     pub(super) fn show_page(&mut self, mut page: Page) -> (Vec<Event>, Next) {
         let mut events = Vec::new();
         let (message, before) = match std::mem::replace(&mut page.head.begins, Begins::There) {
-            Begins::There => (None, None),
+            Begins::There => {
+                self.lost = false;
+                (None, None)
+            }
             Begins::Later => (self.after.map(|_| ROTATED), page.first().ok().flatten()),
             Begins::Nowhere => (Some(LOG_GONE), None),
         };
@@ -198,7 +215,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::log::{FollowEnd, Line, Position, write_line};
+    use common::log::{Line, Position, write_line};
 
     const OLD: &str = "1a2b3c4d-000000000001";
     const NOW: &str = "1a2b3c4d-000000000002";
@@ -287,6 +304,32 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_ends_with_the_present_run_unless_that_of_its_first_page_goes_on_or_was_the_last() {
+        use FollowEnd::{ContainerRestarted, PodReplaced, PodStopped};
+        for (case, over, present, expected) in [
+            ("the present one", None, Some(OLD), Some(OLD)),
+            ("one whose pod leaves while another runs already", None, Some(NOW), Some(OLD)),
+            ("one whose pod leaves while another has not begun", None, None, Some(OLD)),
+            ("the one before", Some(ContainerRestarted), Some(NOW), Some(NOW)),
+            ("of a pod whose place another has taken", Some(PodReplaced), Some(NOW), Some(NOW)),
+            ("of a pod whose place another will take", Some(PodReplaced), None, None),
+            ("of an order that was stopped", Some(PodStopped), None, Some(OLD)),
+        ] {
+            let mut page = page(OLD, &[2], Begins::There, over);
+            page.head.present = present.map(run);
+            let last_run = last_run(&page.head);
+            assert_eq!(last_run, expected.map(run), "{case}");
+            if let Some(last_run) = last_run {
+                let mut progress = Progress::new(&LogRequest::default(), run(OLD), last_run, 0);
+                let (events, next) = progress.show_page(page);
+                let ends = over.filter(|_| expected == Some(OLD)).map(|end| end.as_str().to_owned());
+                assert_eq!(short(&events), ["2".to_owned()].into_iter().chain(ends).collect::<Vec<_>>(), "{case}");
+                assert_eq!(matches!(next, Next::LastRun), expected == Some(NOW), "{case}: {next:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_large_page_is_shown_in_parts_and_a_broken_one_as_far_as_it_goes() {
         let seconds: Vec<i64> = (0..2000).collect();
         let (mut progress, mut shown, mut parts) = (progress(&LogRequest::default()), Vec::new(), 0);
@@ -349,6 +392,11 @@ mod tests {
             let (events, next) = progress.show_page(page(NOW, &[4], begins, None));
             assert_eq!((short(&events), progress.after), (vec!["4".to_owned()], Some(mark(4))), "{case}");
             assert!(matches!(next, Next::CaughtUp), "{case}: {next:?}");
+            // Found again though nothing comes after it.
+            let (_, next) = progress.show_page(page(NOW, &[], begins, None));
+            assert!(matches!(next, Next::Lost), "{case}: {next:?}");
+            let (events, next) = progress.show_page(page(NOW, &[], Begins::There, None));
+            assert!(events.is_empty() && matches!(next, Next::CaughtUp), "{case}: {next:?}");
         }
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn write(batch: &Batch, dialect: Dialect) -> Bytes {
             }
             // They print what they are told, ask again, and skip as many lines as they have seen: this would cost them others.
             Event::End {
-                reason: EndReason::ServerShutdown | EndReason::Unfollowed | EndReason::EndReached, ..
+                reason:
+                    EndReason::ServerShutdown | EndReason::RegionUnavailable | EndReason::Unfollowed | EndReason::EndReached,
+                ..
             } if dialect == Dialect::Plain => continue,
             Event::End { after, reason } => {
                 let over = matches!(reason, EndReason::Run(_));
@@ -180,7 +182,9 @@ mod tests {
 
     #[test]
     fn clients_that_count_lines_are_told_no_end_but_the_runs() {
-        for reason in [EndReason::ServerShutdown, EndReason::Unfollowed, EndReason::EndReached] {
+        for reason in
+            [EndReason::ServerShutdown, EndReason::RegionUnavailable, EndReason::Unfollowed, EndReason::EndReached]
+        {
             let end = || Event::End { after: None, reason };
             assert_eq!(written(end(), Dialect::Plain), b"", "{reason:?}");
             assert!(written(end(), Dialect::WithIds).ends_with(b"\n\n"), "{reason:?}");

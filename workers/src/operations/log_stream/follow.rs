@@ -6,21 +6,19 @@ use std::time::Duration;
 use common::log::{FollowEnd, Mark};
 use common::name::OrderId;
 use common::read::LogFollowQuery;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::place::{Found, Place, changed, find};
-use super::seek::{Seek, Taken, now_ns};
-use crate::cluster::{ClusterError, LogSource};
+use super::place::{Found, Place, WATCH_BEHIND, changed, find};
+use super::seek::{Seek, Taken, lacks_lines, now_ns};
+use crate::cluster::{ClusterError, LogRange, LogSource};
 use crate::context::Context;
 
 /// How long to wait before a log is opened again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// How soon a log must begin of which a line is there.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
-/// How soon the line to go on after must be found: it is there already.
-const FOUND_WITHIN: Duration = Duration::from_secs(3);
-/// How far the watch of pods may be behind the kubelet: a line that is not found may be one of the run before.
-const WATCH_BEHIND: Duration = Duration::from_secs(3);
+/// How soon the line to go on after must be found: it is there already, whatever is written meanwhile.
+const FOUND_WITHIN: Duration = Duration::from_secs(5);
 /// How soon after a pod it shows whether another takes its place, or its Deployment goes too.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// A log that has been silent for this long is opened again: shorter than what load balancers cut in silence.
@@ -48,7 +46,7 @@ pub async fn follow(
     query: &LogFollowQuery,
     listener: &mut impl Listener,
 ) -> FollowEnd {
-    let mut follow = Follow { context, order, query, after: query.after, told: false, exact: true };
+    let mut follow = Follow { context, order, query, after: query.after, told: false, exact: true, all: false };
     let ended = follow.run(listener).await;
     ended.unwrap_or_else(|end| end)
 }
@@ -63,6 +61,8 @@ struct Follow<'a> {
     told: bool,
     /// Whether to go on after exactly that line: otherwise it is not there any more.
     exact: bool,
+    /// Whether to ask for all next time, as the clock was set back.
+    all: bool,
 }
 
 /// How a reading ended.
@@ -73,6 +73,10 @@ enum Read {
     Quiet,
     /// The line to go on after is not there.
     Missed,
+    /// The run is not where it was found.
+    Changed,
+    /// The clock was set back, so all must be asked for.
+    SetBack,
     /// It broke off, or could not be opened.
     Broken(ClusterError),
 }
@@ -80,7 +84,7 @@ enum Read {
 impl Follow<'_> {
     async fn run(&mut self, listener: &mut impl Listener) -> Result<FollowEnd, FollowEnd> {
         let (context, order) = (self.context, self.order);
-        let (mut pause, mut settled) = (BACKOFF.0, false);
+        let (mut pause, mut known, mut settled) = (BACKOFF.0, false, false);
         loop {
             let Ok(found) = find(context, order, Some(&self.query.container), Some(&self.query.run)) else {
                 // The cluster is not seen as it is.
@@ -88,7 +92,15 @@ impl Follow<'_> {
                 continue;
             };
             let source = match (&found.place, found.over) {
-                (Place::Here(source), _) => source,
+                (Place::Here(source), _) => {
+                    known = true;
+                    source
+                }
+                // Another worker, whose watch of pods is ahead, may have shown it.
+                (Place::Gone, _) if !known => {
+                    known = !self.changed(&found, WATCH_BEHIND, listener).await?;
+                    continue;
+                }
                 (Place::Gone, Some(FollowEnd::PodReplaced))
                     if found.present.is_none() && !std::mem::replace(&mut settled, true) =>
                 {
@@ -98,9 +110,9 @@ impl Follow<'_> {
                 (Place::Gone, over) => return self.end(over.unwrap_or(FollowEnd::PodStopped), listener).await,
             };
             let after = self.after;
-            let read = self.read(source, listener).await?;
+            let read = self.read(&found, source, listener).await?;
             let within = match (read, found.over) {
-                (Read::Quiet, _) => continue,
+                (Read::Quiet | Read::Changed | Read::SetBack, _) => continue,
                 (Read::Ended, Some(end)) if !source.live => return self.end(end, listener).await,
                 // Nothing more comes before the next run.
                 (Read::Ended, None) if !source.live => Duration::MAX,
@@ -138,14 +150,21 @@ impl Follow<'_> {
         listener.during(changed(self.context, self.order, found, within)).await
     }
 
-    async fn read(&mut self, source: &LogSource, listener: &mut impl Listener) -> Result<Read, FollowEnd> {
+    async fn read(
+        &mut self,
+        found: &Found,
+        source: &LogSource,
+        listener: &mut impl Listener,
+    ) -> Result<Read, FollowEnd> {
         let mut seek = self.after.map_or(Seek::Found, Seek::After);
         if !self.exact {
             seek = seek.without_the_line(now_ns());
         }
         // The answer begins with the first line.
+        let (asked, mut certain) = (Instant::now(), seek.is_open());
         let within = if seek.is_open() || !source.live { OPENED_WITHIN } else { QUIET };
-        let opening = self.context.cluster.log_lines(source, seek.range(now_ns()), source.live, within);
+        let range = if std::mem::take(&mut self.all) { LogRange::All } else { seek.range(now_ns()) };
+        let opening = self.context.cluster.log_lines(source, range, source.live, within);
         let opened = listener.during(opening).await?;
         let mut lines = match opened {
             Ok(lines) => lines,
@@ -156,35 +175,41 @@ impl Follow<'_> {
                 return Ok(Read::Broken(error));
             }
         };
+        let (find_until, mut last) = (Instant::now() + FOUND_WITHIN, None);
         loop {
             if !seek.is_open() {
                 self.told = false;
             }
-            let limit = if seek.is_open() { FOUND_WITHIN } else { QUIET };
-            let line = match listener.during(timeout(limit, lines.next())).await? {
+            let until = if seek.is_open() { find_until } else { Instant::now() + QUIET };
+            let line = match listener.during(timeout_at(until, lines.next())).await? {
                 Ok(Ok(line)) => line,
                 Ok(Err(error)) => return Ok(Read::Broken(ClusterError::broken("follow log", error))),
                 Err(_) => return Ok(if seek.is_open() { Read::Missed } else { Read::Quiet }),
             };
-            let Some(mark) = line else { break };
+            // Of a run that goes on, more of its last line may come.
+            let Some(mark) = line.or_else(|| lines.rest().filter(|_| !source.live)) else { break };
+            if !std::mem::replace(&mut certain, true) {
+                // Whatever the kubelet showed when it was asked the watch shows soon after.
+                let doubt = found.doubt(mark, now_ns()).min(WATCH_BEHIND.saturating_sub(asked.elapsed()));
+                if self.changed(found, doubt, listener).await? {
+                    return Ok(Read::Changed);
+                }
+            }
+            let before = last.replace(mark);
+            if !seek.is_open() && lacks_lines(range, before, mark) {
+                self.all = true;
+                return Ok(Read::SetBack);
+            }
             match seek.take(mark) {
                 // Of those, only what is after a line is looked for.
                 Taken::Skip | Taken::Look(_) => {}
                 Taken::Give | Taken::Begin => self.tell(mark, lines.text(), listener).await?,
-                Taken::Missed => return Ok(Read::Missed),
             }
-        }
-        // Of a run that goes on, more of it may come.
-        let rest = lines.rest();
-        if let Some(mark) = rest.filter(|_| !source.live)
-            && seek.take(mark) == Taken::Give
-        {
-            self.tell(mark, lines.text(), listener).await?;
         }
         if seek.is_open() {
             return Ok(Read::Missed);
         }
-        self.told = rest.is_none() || !source.live;
+        self.told = lines.rest().is_none();
         Ok(Read::Ended)
     }
 

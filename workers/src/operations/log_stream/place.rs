@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::failure::{Failure, Reason};
-use common::log::{FollowEnd, RunId};
+use common::log::{FollowEnd, Mark, RunId};
 use common::name::{ContainerName, OrderId};
 use tokio::time::timeout;
 
@@ -12,6 +12,12 @@ use super::super::{OperationError, pod_of};
 use crate::cluster::{ContainerSeen, LogSource, PodSeen};
 use crate::context::Context;
 use crate::kubernetes::namespace_of;
+
+/// How far the watch of pods may be behind the kubelet, which shows the log of a new run before the watch shows that run.
+pub(super) const WATCH_BEHIND: Duration = Duration::from_secs(2);
+/// How soon after the beginning of the second in which it started a container usually writes its first line.
+const BEGINS_WITHIN_NS: i64 = SECOND_NS + SECOND_NS / 2;
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// A run of a container of the order's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +30,11 @@ pub(super) struct Found {
     pub(super) present: Option<RunId>,
     /// Where its log is.
     pub(super) place: Place,
+    /// When the last run of its pod's container started: seconds since 1970.
+    started: Option<i64>,
     /// Whether its node is lost: its log cannot be read until that is back.
     pub(super) node_lost: bool,
-    /// What becomes of it once all that is left of its log was read; none = more may come.
+    /// What becomes of it once it writes no more and all of its log was read; none = that is not known yet.
     pub(super) over: Option<FollowEnd>,
 }
 
@@ -51,7 +59,12 @@ pub(super) fn find(
     let name = match (named, &pod) {
         (Some(name), _) => name.clone(),
         (None, Some(pod)) => container(pod, None)?.name.parse().map_err(|_| no_pod(context, &namespace))?,
-        (None, None) => return Err(no_pod(context, &namespace)),
+        // Of a run that was, as long as the order is known.
+        (None, None) => match context.mirrors.deployments.of(&namespace).iter().map(|d| d.containers.as_slice()).next()
+        {
+            Some([only]) if run.is_some() => only.parse().map_err(|_| no_pod(context, &namespace))?,
+            _ => return Err(no_pod(context, &namespace)),
+        },
     };
     let of = |pod: &PodSeen| pod.containers.iter().find(|container| container.name == name.as_str()).cloned();
     let present = pod.as_ref().and_then(|pod| present(pod, &of(pod)?));
@@ -80,30 +93,51 @@ pub(super) fn find(
         let none = || unavailable(&why_no_log(container, false));
         let (run, live) = (present.clone().ok_or_else(none)?, container.run.as_ref().is_some_and(|run| run.live));
         let (place, over) = (source(pod, false, live), over(pod));
-        return Ok(Found { container: name, run, present, place, node_lost: lost(pod), over });
+        let started = container.run.as_ref().and_then(|run| run.started);
+        return Ok(Found { container: name, run, present, place, started, node_lost: lost(pod), over });
     };
     let found = context.mirrors.pods.of(&namespace).iter().find_map(|pod| {
         let container = of(pod).filter(|_| pod.order.as_ref() == Some(order))?;
         let is = |id: &str| RunId::of(&pod.uid, id).as_ref() == Some(run);
         let restarted = Some(FollowEnd::ContainerRestarted);
+        let started = container.run.as_ref().and_then(|run| run.started);
         match &container.run {
-            Some(shown) if is(&shown.id) => Some((source(pod, false, shown.live), lost(pod), over(pod))),
+            Some(shown) if is(&shown.id) => Some((source(pod, false, shown.live), started, lost(pod), over(pod))),
             _ => {
                 let was = container.previous_run.as_deref().is_some_and(is);
-                was.then(|| (source(pod, true, false), lost(pod), restarted))
+                was.then(|| (source(pod, true, false), started, lost(pod), restarted))
             }
         }
     });
-    let (place, node_lost, over) = found.unwrap_or_else(|| {
+    let (place, started, node_lost, over) = found.unwrap_or_else(|| {
         let same_pod = pod.as_ref().is_some_and(|pod| run.is_of_pod(&pod.uid));
         let end = match (same_pod, pod.is_some() || wanted) {
             (true, _) => FollowEnd::ContainerRestarted,
             (false, true) => FollowEnd::PodReplaced,
             (false, false) => FollowEnd::PodStopped,
         };
-        (Place::Gone, false, Some(end))
+        (Place::Gone, None, false, Some(end))
     });
-    Ok(Found { container: name, run: run.clone(), present, place, node_lost, over })
+    Ok(Found { container: name, run: run.clone(), present, place, started, node_lost, over })
+}
+
+impl Found {
+    /// For how long the watch of pods may still hide that the log which begins with this line is of a newer run: that run is
+    /// younger than the watch is behind, by clocks that are about right, and so is all that it wrote.
+    pub(super) fn doubt(&self, first: Mark, now: i64) -> Duration {
+        let started_ns = self.started.map(|second| second.saturating_mul(SECOND_NS));
+        let previous = matches!(&self.place, Place::Here(source) if source.previous);
+        match started_ns {
+            // A run writes nothing once the next has started.
+            Some(next) if previous && first.time_ns < next => Duration::ZERO,
+            _ if previous => WATCH_BEHIND,
+            Some(started) if first.time_ns < started.saturating_add(BEGINS_WITHIN_NS) => Duration::ZERO,
+            _ => {
+                let age = u64::try_from(now.saturating_sub(first.time_ns)).unwrap_or_default();
+                WATCH_BEHIND.saturating_sub(Duration::from_nanos(age))
+            }
+        }
+    }
 }
 
 fn present(pod: &PodSeen, container: &ContainerSeen) -> Option<RunId> {

@@ -1,5 +1,9 @@
 //! Finds the line where reading begins. Only the exact line shows that nothing is missing: times are no order, and what
 //! was rotated away is gone.
+//!
+//! The kubelet reads a log from its beginning whatever is asked for, and leaves out each single line that is older than the
+//! time that is asked for: where the node's clock was set back, also later ones. Times that fall in an answer show that, and
+//! all is asked for then. It is not seen where a container was silent while its clock came back to the time asked for.
 
 use common::log::Mark;
 use common::read::LogStart;
@@ -9,6 +13,9 @@ use crate::cluster::LogRange;
 
 /// How far the times of neighbouring lines may be out of order.
 const DISORDER_SECONDS: i64 = 2;
+/// How much earlier than the line that is wanted reading begins: by more than lines are out of order, so that it is seen where
+/// the clock was set back.
+const BEFORE_SECONDS: i64 = 5;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// What is still to be found.
@@ -39,8 +46,6 @@ pub(super) enum Taken {
     Begin,
     /// It says what else to look for.
     Look(Seek),
-    /// It is clearly younger than the line that is looked for, which is not there any more.
-    Missed,
 }
 
 impl Seek {
@@ -78,9 +83,17 @@ impl Seek {
         }
     }
 
-    /// Whether an exact line is looked for and was not found yet.
+    /// The exact line that is looked for and was not found yet.
+    pub(super) fn line(self) -> Option<Mark> {
+        match self {
+            Self::At(mark) | Self::After(mark) => Some(mark),
+            Self::Found | Self::Tail(_) | Self::Holding(..) | Self::Since(_) => None,
+        }
+    }
+
+    /// Whether there is such a line.
     pub(super) fn is_open(self) -> bool {
-        matches!(self, Self::At(_) | Self::After(_))
+        self.line().is_some()
     }
 
     /// Looks at the next line.
@@ -99,11 +112,6 @@ impl Seek {
                 *self = Self::Found;
                 return Taken::Skip;
             }
-            Self::At(mark) | Self::After(mark)
-                if line.time_ns > mark.time_ns.saturating_add(DISORDER_SECONDS * SECOND_NS) =>
-            {
-                return Taken::Missed;
-            }
             Self::Since(_) | Self::At(_) | Self::After(_) => Taken::Skip,
         };
         if taken == Taken::Give {
@@ -113,13 +121,19 @@ impl Seek {
     }
 }
 
+/// Whether lines may be left out in an answer of this range: the clock was set back between this line and the one before.
+pub(super) fn lacks_lines(range: LogRange, before: Option<Mark>, line: Mark) -> bool {
+    let is_set_back = |before: Mark| line.time_ns.saturating_add(DISORDER_SECONDS * SECOND_NS) < before.time_ns;
+    matches!(range, LogRange::Since(_)) && before.is_some_and(is_set_back)
+}
+
 /// The time, in nanoseconds since 1970.
 pub(super) fn now_ns() -> i64 {
     Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX)
 }
 
 fn since(time_ns: i64) -> LogRange {
-    LogRange::Since(time_ns.div_euclid(SECOND_NS) - DISORDER_SECONDS)
+    LogRange::Since(time_ns.div_euclid(SECOND_NS) - BEFORE_SECONDS)
 }
 
 #[cfg(test)]
@@ -130,7 +144,7 @@ mod tests {
         Mark { time_ns, nth }
     }
 
-    /// The numbers of the lines that are given; none = missed.
+    /// The numbers of the lines that are given; none = it is not there.
     fn given(mut seek: Seek, lines: &[Mark]) -> Option<Vec<usize>> {
         let mut found = Vec::new();
         for (number, line) in lines.iter().enumerate() {
@@ -138,7 +152,7 @@ mod tests {
                 Taken::Skip => {}
                 Taken::Begin => found = vec![number],
                 Taken::Give => found.push(number),
-                Taken::Look(_) | Taken::Missed => return None,
+                Taken::Look(_) => return None,
             }
         }
         (!seek.is_open()).then_some(found)
@@ -148,7 +162,7 @@ mod tests {
     fn reading_goes_on_after_the_exact_line_in_the_order_of_the_log() {
         // Two lines of one time, and one that is older than the line before it.
         let lines = [mark(10, 0), mark(20, 0), mark(20, 1), mark(15, 0), mark(30, 0)];
-        let late = [mark(10, 0), mark(10 + 2 * SECOND_NS, 0), mark(11 + 2 * SECOND_NS, 0)];
+        let set_back = [mark(10, 0), mark(9 * SECOND_NS, 0), mark(11, 0), mark(12, 0)];
         for (case, seek, lines, expected) in [
             ("all", Seek::Found, &lines[..], Some(vec![0, 1, 2, 3, 4])),
             ("after the first of two", Seek::After(mark(20, 0)), &lines, Some(vec![2, 3, 4])),
@@ -169,26 +183,30 @@ mod tests {
                 Some(vec![0, 1, 2, 3, 4]),
             ),
             ("only younger ones", Seek::After(mark(20, 7)).without_the_line(20 * SECOND_NS), &lines, Some(vec![4])),
-            ("a line that is late by what is allowed", Seek::After(mark(10, 0)), &late, Some(vec![1, 2])),
+            ("after a line behind much younger ones", Seek::After(mark(11, 0)), &set_back, Some(vec![3])),
         ] {
             assert_eq!(given(seek, lines), expected, "{case}");
         }
     }
 
     #[test]
-    fn a_much_younger_line_shows_that_the_one_looked_for_is_gone() {
-        let mut seek = Seek::After(mark(10, 0));
-        assert_eq!(seek.take(mark(10 + 2 * SECOND_NS, 0)), Taken::Skip);
-        assert_eq!(seek.take(mark(11 + 2 * SECOND_NS, 0)), Taken::Missed);
-        assert_eq!(Seek::After(mark(i64::MAX, 0)).take(mark(i64::MAX, 1)), Taken::Skip);
+    fn times_that_fall_by_more_than_lines_are_out_of_order_show_a_clock_that_was_set_back() {
+        let (at, second) = (|time_ns| mark(time_ns, 0), SECOND_NS);
+        for (before, line, expected) in
+            [(5 * second, 9 * second, false), (5 * second, 3 * second, false), (5 * second, 3 * second - 1, true)]
+        {
+            assert_eq!(lacks_lines(LogRange::Since(0), Some(at(before)), at(line)), expected, "{before} {line}");
+            assert!(!lacks_lines(LogRange::All, Some(at(before)), at(line)), "{before} {line}");
+        }
+        assert!(!lacks_lines(LogRange::Since(0), Some(at(i64::MAX)), at(i64::MAX)));
     }
 
     #[test]
     fn some_lines_before_are_asked_for() {
         let range = |seek: Seek| seek.range(20 * SECOND_NS);
-        assert_eq!(range(Seek::After(mark(10 * SECOND_NS + 5, 0))), LogRange::Since(8));
-        assert_eq!(range(Seek::After(mark(-1, 0))), LogRange::Since(-3));
-        assert_eq!(range(Seek::start(LogStart::Since(i64::MAX))), LogRange::Since(i64::MAX / SECOND_NS - 2));
+        assert_eq!(range(Seek::After(mark(10 * SECOND_NS + 5, 0))), LogRange::Since(5));
+        assert_eq!(range(Seek::After(mark(-1, 0))), LogRange::Since(-6));
+        assert_eq!(range(Seek::start(LogStart::Since(i64::MAX))), LogRange::Since(i64::MAX / SECOND_NS - 5));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::super::Operation as _;
 use super::super::tests::context_over;
+use super::seek::now_ns;
 use crate::cluster::Facts;
 use crate::context::Context;
 use crate::kubernetes::LABEL_ORDER;
@@ -40,6 +41,8 @@ type Answer = Response<StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>
 enum End {
     Broken,
     Clean,
+    /// It does not: the last line comes again every second.
+    Busy,
 }
 
 /// `(pod, previous)` to its lines, each with its time.
@@ -100,12 +103,22 @@ impl Kubelet {
             text += part;
             within = !part.ends_with('\n');
         }
+        text.truncate(field("limitBytes").map_or(text.len(), |n| n.parse().unwrap()));
         let silent = text.is_empty();
         let sent = stream::iter([Ok(Frame::data(Bytes::from(text)))]);
         let answer = |end: BoxStream<'static, _>| Response::new(StreamBody::new(sent.chain(end).boxed()));
         match field("follow").map(|_| self.ends.lock().unwrap().pop_front()) {
             None | Some(Some(End::Clean)) => ready(answer(stream::empty().boxed())).boxed(),
             Some(Some(End::Broken)) => ready(answer(stream::iter([Err(io::Error::other("cut"))]).boxed())).boxed(),
+            Some(Some(End::Busy)) => {
+                let (time, text) = lines.last().cloned().unwrap();
+                let line = format!("{} {text}", jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap());
+                let again = stream::repeat(line).then(async |line| {
+                    seconds(1).await;
+                    Ok(Frame::data(Bytes::from(line)))
+                });
+                ready(answer(again.boxed())).boxed()
+            }
             Some(None) => {
                 let ended = Arc::clone(&self.end_all).notified_owned();
                 if silent {
@@ -139,6 +152,14 @@ fn pod(name: &str, run: &str, live: bool, before: Option<&str>) -> serde_json::V
         "spec": { "containers": [{ "name": "web" }] }, "status": { "containerStatuses": [status] } })
 }
 
+/// The same pod, whose container's present run started at this second.
+fn started(mut pod: serde_json::Value, second: i64) -> serde_json::Value {
+    let at = jiff::Timestamp::from_second(second).unwrap().to_string();
+    let states = pod.pointer_mut("/status/containerStatuses/0/state").unwrap();
+    states.as_object_mut().unwrap().values_mut().for_each(|state| state["startedAt"] = json!(at));
+    pod
+}
+
 /// A pod that leaves: evicted, as its object is kept, or on a node that is lost.
 fn leaving(mut pod: serde_json::Value, evicted: bool) -> serde_json::Value {
     if evicted {
@@ -162,7 +183,7 @@ fn show(context: &Context, run: &str, live: bool, before: Option<&str>) {
 fn show_deployment(context: &Context, wanted: u32) {
     let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "a", "namespace": "vkube-a", "labels": { LABEL_ORDER: "a" } },
-        "spec": { "replicas": wanted }, "status": {} });
+        "spec": { "replicas": wanted, "template": { "spec": { "containers": [{ "name": "web" }] } } }, "status": {} });
     context.mirrors.deployments.show(vec![serde_json::from_value::<DynamicObject>(deployment).unwrap()]);
 }
 

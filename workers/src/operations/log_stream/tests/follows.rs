@@ -269,3 +269,75 @@ async fn a_line_that_is_missing_at_the_end_of_a_log_is_told_before_its_end() {
     .await;
     assert_eq!((end, told), (FollowEnd::PodStopped, vec!["GAP".into()]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_that_is_given_the_log_of_a_run_that_is_not_shown_yet_tells_nothing_of_it() {
+    let now = now_ns();
+    let hour_ago = now / SECOND - 3600;
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", true, &[(hour_ago * SECOND, "old\n")]);
+    kubelet.set("p", false, &[(now, "new\n")]);
+    let context = kubelet.context();
+    show_pods(&context, vec![started(pod("p", "b", true, None), hour_ago)]);
+    let (end, told) = followed(&context, None, async {
+        seconds(1).await;
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::ContainerRestarted, vec!["old".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_of_a_run_that_only_another_worker_knows_yet_waits_for_it() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (11 * SECOND, "b\n")]);
+    let context = kubelet.context();
+    show_deployment(&context, 1);
+    show_pods(&context, vec![pod("q", "a", true, None)]);
+    let (end, told) = followed(&context, Some(mark(10 * SECOND, 0)), async {
+        seconds(1).await;
+        show_pods(&context, Vec::new());
+        seconds(1).await;
+        show(&context, "b", true, None);
+        seconds(60).await;
+        show_pods(&context, vec![pod("q", "c", true, None)]);
+        kubelet.end_all.notify_waiters();
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodReplaced, vec!["b".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_tells_each_line_where_the_clock_was_set_back() {
+    let kubelet = Arc::new(Kubelet::default());
+    let times = [(100, "a\n"), (101, "b\n"), (40, "c\n"), (60, "d\n"), (96, "e\n"), (102, "f\n")];
+    kubelet.set("p", false, &times.map(|(second, text)| (second * SECOND, text)));
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (after, expected) in [(100, &["b", "c", "d", "e", "f"][..]), (60, &["e", "f"])] {
+        let (end, told) = followed(&context, Some(mark(after * SECOND, 0)), async {
+            seconds(60).await;
+            context.mirrors.pods.show(Vec::new());
+            kubelet.end_all.notify_waiters();
+        })
+        .await;
+        assert_eq!((end, told), (FollowEnd::PodStopped, expected.iter().map(|line| (*line).to_owned()).collect()));
+        show(&context, "b", true, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_not_found_is_given_up_whatever_is_written_meanwhile() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(50 * SECOND, "rotated\n")]);
+    kubelet.ends.lock().unwrap().push_back(End::Busy);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    let (end, told) = followed(&context, Some(mark(10 * SECOND, 0)), async {
+        seconds(30).await;
+        context.mirrors.pods.show(Vec::new());
+        kubelet.end_all.notify_waiters();
+    })
+    .await;
+    assert_eq!((end, told), (FollowEnd::PodStopped, vec!["GAP".into(), "rotated".into()]));
+}

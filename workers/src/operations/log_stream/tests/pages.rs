@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use common::log::{Begins, PAGE_BYTES};
+use common::log::{Begins, FollowEnd, PAGE_BYTES};
 use common::read::LogStart;
 
 use super::*;
+use crate::cluster::NodeSeen;
+use crate::operations::OperationError;
 
 #[tokio::test(start_paused = true)]
 async fn a_page_begins_where_it_is_asked_to() {
@@ -113,4 +115,170 @@ async fn the_last_lines_are_whole_lines_of_the_log_whose_places_are_found_again(
     show(&context, "b", true, None);
     let (_, lines) = page(&context, None, LogStart::Tail(1)).await;
     assert_eq!((texts(&lines), lines[0].0), (vec!["a", "b", "c"], mark(10 * SECOND, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_of_a_run_that_is_not_shown_yet_is_told_as_one_of_the_run_before() {
+    let now = now_ns();
+    let hour_ago = now / SECOND - 3600;
+    for (case, from) in [
+        ("all", LogStart::Beginning),
+        ("the last ones", LogStart::Tail(2)),
+        ("since a time", LogStart::Since(hour_ago)),
+    ] {
+        let kubelet = Arc::new(Kubelet::default());
+        kubelet.set("p", true, &[(hour_ago * SECOND, "old\n")]);
+        kubelet.set("p", false, &[(now, "new\n"), (now + 1, "newer\n")]);
+        let context = kubelet.context();
+        show_pods(&context, vec![started(pod("p", "b", true, None), hour_ago)]);
+        let ((head, lines), ()) = tokio::join!(page(&context, None, from), async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+        });
+        assert_eq!((head.run, texts(&lines)), (run_id("c"), vec!["new", "newer"]), "{case}");
+        // The run before the last is told apart by when the last one started.
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), hour_ago + 100)]);
+        kubelet.set("p", true, &[((hour_ago + 100) * SECOND, "of c\n")]);
+        let ((head, lines), ()) = tokio::join!(page(&context, Some("b"), from), async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "d", true, Some("c")), now / SECOND)]);
+        });
+        assert_eq!((head.begins, lines.len()), (Begins::Nowhere, 0), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn young_lines_of_a_run_that_is_surely_shown_are_told_at_once() {
+    let (now, second) = (now_ns(), now_ns() / SECOND);
+    let old = (now - 3600 * SECOND, "first\n");
+    for (case, from, starts, lines, asked) in [
+        ("it has just started", LogStart::Beginning, second, &[(now, "a\n"), (now + 1, "b\n")][..], 1),
+        ("its log begins long ago", LogStart::Beginning, 0, &[old, (now, "b\n")], 1),
+        ("so it does beyond the last lines", LogStart::Tail(1), 0, &[old, (now, "b\n")], 3),
+        ("so it does beyond a time", LogStart::Since(second), 0, &[old, (now, "b\n")], 2),
+        ("at a line", LogStart::At(mark(now, 0)), 0, &[(now, "b\n")], 1),
+        ("nothing was written yet", LogStart::Beginning, 0, &[], 1),
+    ] {
+        let kubelet = Arc::new(Kubelet::default());
+        kubelet.set("p", false, lines);
+        let context = kubelet.context();
+        show_pods(&context, vec![started(pod("p", "b", true, None), starts)]);
+        let begun = tokio::time::Instant::now();
+        let (_, told) = page(&context, None, from).await;
+        assert_eq!(told.last().map(|(_, text)| text.as_str()), (!lines.is_empty()).then_some("b"), "{case}");
+        assert_eq!((begun.elapsed(), kubelet.asked.lock().unwrap().len()), (Duration::ZERO, asked), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_order_that_was_stopped_a_run_is_over_and_no_other_has_a_log() {
+    let context = Arc::new(Kubelet::default()).context();
+    show_pods(&context, Vec::new());
+    show_deployment(&context, 0);
+    for container in [None, Some("web".parse().unwrap())] {
+        let from = LogStart::After(mark(10 * SECOND, 0));
+        let query = LogPageQuery { container, run: Some(run_id("b")), from };
+        let head = take_head(&mut query.run(&context, &"a".parse().unwrap()).await.unwrap().into()).unwrap();
+        assert_eq!((head.begins, head.over, head.present), (Begins::Nowhere, Some(FollowEnd::PodStopped), None));
+        let query = LogPageQuery { run: None, ..query };
+        match query.run(&context, &"a".parse().unwrap()).await {
+            Err(OperationError::Refused(failure)) => assert!(failure.message.contains("stopped"), "{failure:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_on_is_not_gone_because_its_kubelet_does_not_know_it_for_a_moment() {
+    let context = Arc::new(Kubelet::default()).context();
+    show(&context, "b", true, None);
+    let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
+    let answer = query.run(&context, &"a".parse().unwrap()).await;
+    assert!(matches!(answer, Err(OperationError::Refused(_))), "{answer:?}");
+    show(&context, "b", false, None);
+    assert_eq!(page(&context, Some("b"), LogStart::Beginning).await.0.begins, Begins::Nowhere);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_only_another_worker_knows_yet_is_waited_for_if_it_may_be_that_young() {
+    let (kubelet, now) = (Arc::new(Kubelet::default()), now_ns());
+    kubelet.set("p", false, &[(now, "a\n"), (now + 1, "b\n")]);
+    let context = kubelet.context();
+    for from in [LogStart::After(mark(now, 0)), LogStart::Beginning] {
+        show(&context, "b", true, None);
+        let asked = page(&context, Some("c"), from);
+        let ((head, lines), ()) = tokio::join!(asked, async {
+            seconds(1).await;
+            show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+        });
+        assert_eq!((head.begins, texts(&lines).pop()), (Begins::There, Some("b")), "{from:?}");
+    }
+    let begun = tokio::time::Instant::now();
+    let (head, _) = page(&context, Some("d"), LogStart::After(mark(now - 10 * SECOND, 0))).await;
+    assert_eq!((head.begins, begun.elapsed()), (Begins::Nowhere, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_was_missed_in_the_log_of_another_run_is_looked_for_again() {
+    let (kubelet, now) = (Arc::new(Kubelet::default()), now_ns());
+    kubelet.set("p", true, &[(10 * SECOND, "old\n"), (11 * SECOND, "last\n")]);
+    kubelet.set("p", false, &[(now, "new\n")]);
+    let context = kubelet.context();
+    show_pods(&context, vec![started(pod("p", "b", true, None), 9)]);
+    let ((head, lines), ()) = tokio::join!(page(&context, Some("b"), LogStart::After(mark(10 * SECOND, 0))), async {
+        // Later than the watch of pods usually is.
+        seconds(3).await;
+        show_pods(&context, vec![started(pod("p", "c", true, Some("b")), now / SECOND)]);
+    });
+    assert_eq!((head.begins, texts(&lines)), (Begins::There, vec!["last"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_takes_no_new_pods_is_not_lost() {
+    let kubelet = Arc::new(Kubelet::default());
+    *kubelet.lost.lock().unwrap() = true;
+    let context = kubelet.context();
+    let mut leaves = leaving(pod("p", "b", true, None), false);
+    leaves["spec"]["nodeName"] = "n".into();
+    show_pods(&context, vec![leaves, pod("q", "c", true, None)]);
+    for is_lost in [false, true] {
+        let (ready, empty) = (!is_lost, String::new());
+        let node =
+            NodeSeen { name: "n".into(), region: None, ready, cordoned: true, cpu: empty.clone(), memory: empty };
+        context.facts.send_replace(Facts { answers: true, nodes: vec![node], ..Facts::default() });
+        let query = LogPageQuery { container: None, run: Some(run_id("b")), from: LogStart::Beginning };
+        let answer = query.run(&context, &"a".parse().unwrap()).await;
+        assert_eq!(answer.is_ok(), is_lost, "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_line_is_lost_or_told_twice_where_the_clock_was_set_back() {
+    let kubelet = Arc::new(Kubelet::default());
+    // It comes back to where it was.
+    let times = [100, 101, 102, 40, 60, 80, 96, 99, 101, 103];
+    let texts: Vec<_> = (0..times.len()).map(|number| format!("{number}\n")).collect();
+    let lines: Vec<_> = (0..).zip(times).zip(&texts).map(|((n, at), text)| (at * SECOND + n, text.as_str())).collect();
+    kubelet.set("p", false, &lines);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (number, (time, _)) in lines.iter().enumerate() {
+        let (head, told) = page(&context, Some("b"), LogStart::After(mark(*time, 0))).await;
+        assert_eq!(head.begins, Begins::There, "after {number}");
+        let expected: Vec<String> = (number + 1..times.len()).map(|number| number.to_string()).collect();
+        assert_eq!(told.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "after {number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_never_was_costs_no_time_where_another_shows_that_the_run_is_the_same() {
+    let kubelet = Arc::new(Kubelet::default());
+    kubelet.set("p", false, &[(10 * SECOND, "a\n"), (20 * SECOND, "b\n")]);
+    let context = kubelet.context();
+    show(&context, "b", true, None);
+    for (second, waits) in [(12, false), (20, false), (9, true)] {
+        let begun = tokio::time::Instant::now();
+        let (head, _) = page(&context, Some("b"), LogStart::After(mark(second * SECOND, 7))).await;
+        assert_eq!((head.begins, !begun.elapsed().is_zero()), (Begins::Later, waits), "{second}");
+    }
 }
