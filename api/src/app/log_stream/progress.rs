@@ -117,11 +117,10 @@ impl Progress {
     /// Some events of a page, and what comes after them.
     pub(super) fn show_page(&mut self, mut page: Page) -> (Vec<Event>, Next) {
         let mut events = Vec::new();
-        let (message, before) = match std::mem::replace(&mut page.head.begins, Begins::There) {
-            Begins::There => {
-                self.lost = false;
-                (None, None)
-            }
+        let begins = std::mem::replace(&mut page.head.begins, Begins::There);
+        self.lost &= begins != Begins::There;
+        let (message, before) = match begins {
+            Begins::There => (None, None),
             Begins::Later => (self.after.map(|_| ROTATED), page.first().ok().flatten()),
             Begins::Nowhere => (Some(LOG_GONE), None),
         };
@@ -392,9 +391,8 @@ mod tests {
             let (events, next) = progress.show_page(page(NOW, &[4], begins, None));
             assert_eq!((short(&events), progress.after), (vec!["4".to_owned()], Some(mark(4))), "{case}");
             assert!(matches!(next, Next::CaughtUp), "{case}: {next:?}");
-            // Found again though nothing comes after it.
-            let (_, next) = progress.show_page(page(NOW, &[], begins, None));
-            assert!(matches!(next, Next::Lost), "{case}: {next:?}");
+            // Found again.
+            progress.show_page(page(NOW, &[], begins, None));
             let (events, next) = progress.show_page(page(NOW, &[], Begins::There, None));
             assert!(events.is_empty() && matches!(next, Next::CaughtUp), "{case}: {next:?}");
         }
