@@ -25,3 +25,5 @@ pub mod cluster;
 pub mod ledger;
 
 pub mod cost;
+
+pub mod chaos;
