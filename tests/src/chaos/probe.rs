@@ -1,0 +1,79 @@
+//! Finds out when a system works again: a deploy and a status by way of each api instance, one after another.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::asking::{Asking, Call};
+use super::customers::{Owned, make};
+use crate::order::Order;
+use crate::pod::{container, envs, pod, with};
+use crate::system::host_port;
+
+/// The pause after an attempt that failed.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// An order that is used for nothing else.
+#[derive(Debug)]
+pub struct Probe {
+    asking: Asking,
+    /// The order.
+    pub owned: Owned,
+    /// Its host port.
+    pub port: u16,
+    region: String,
+    tries: u64,
+}
+
+impl Probe {
+    /// Makes the order.
+    pub async fn new(asking: Asking, region: &str) -> Result<Self> {
+        let client = asking.apis.first().context("an api")?.clone();
+        let owned = make(&client, &asking.operator_token, false).await?;
+        Ok(Self { asking, owned, port: host_port(), region: region.to_owned(), tries: 0 })
+    }
+
+    /// How long it takes from now until all works; none = longer than this.
+    pub async fn works(&mut self, within: Duration) -> Result<Option<Duration>> {
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            if self.works_now().await? {
+                return Ok(Some(begun.elapsed()));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(None)
+    }
+
+    async fn works_now(&mut self) -> Result<bool> {
+        let order: Order = self.owned.order.clone();
+        for api in 0..self.asking.apis.len() {
+            self.tries += 1;
+            let deploy = Call {
+                method: Method::POST,
+                path: "/k8s/deploy".to_owned(),
+                body: self.body(),
+                prefer: "wait=10",
+                key: Some(format!("probe-{}", self.tries)),
+            };
+            for call in [deploy, Call::get("/k8s/pod/status")] {
+                let answer = self.asking.ask(api, &order, &call).await?;
+                if answer.is_none_or(|answer| answer.status != 200) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Of the form that all orders of a run have.
+    fn body(&self) -> Value {
+        let word = format!("probe-{}", self.tries);
+        let web = with(container("web", "web:1"), "ports", json!([{ "containerPort": 80, "hostPort": self.port }]));
+        let web = with(web, "envs", envs(&[("PAGE", word.clone())]));
+        let web = with(with(web, "configMountPath", json!("/etc/app.conf")), "config", json!(word));
+        pod(&self.region, &[web])
+    }
+}
