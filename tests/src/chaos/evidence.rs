@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::journal::Entry;
-use crate::agreement::Objects;
+use crate::agreement::{Objects, at};
 
 /// All that is known of a run.
 #[derive(Debug, Clone, Default)]
@@ -75,10 +75,24 @@ pub struct JobRecord {
     pub state: String,
     /// How it ended; null = it has not.
     pub outcome: Value,
-    /// Whether it leaves nothing of its order.
-    pub removes_all: bool,
+    /// What it makes of its order; null = nothing is left of it.
+    pub target: Value,
+}
+
+impl JobRecord {
     /// Whether it has ended.
-    pub is_finished: bool,
+    pub fn is_finished(&self) -> bool {
+        !self.outcome.is_null()
+    }
+
+    /// Whether what it was to make is there.
+    pub fn stands(&self) -> bool {
+        match at(&self.outcome, "/state").as_str() {
+            Some("succeeded") => true,
+            Some("unready" | "overtaken") => !self.target.is_null(),
+            _ => false,
+        }
+    }
 }
 
 /// A message of RESULTS.

@@ -73,6 +73,10 @@ impl World {
         let ports: Vec<u16> = (0..CHOSEN_PORTS).map(|_| host_port()).collect();
         let (first, last) = (ports.first().context("a port")?, ports.last().context("a port")?);
         let (from, to) = (ports.get(ASSIGNED_FROM).context("a port")?, last + ASSIGNED_BEYOND);
+        // Nobody else's either.
+        for _ in 0..ASSIGNED_BEYOND {
+            host_port();
+        }
         let assigned = format!("{from}-{to}");
         for number in 0..EACH {
             let nats = links.through(Part::Worker(number), Server::Nats, &nats).await?;
