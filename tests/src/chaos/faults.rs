@@ -10,6 +10,7 @@ mod storage;
 use std::time::Duration;
 
 use anyhow::Result;
+use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -36,9 +37,27 @@ pub trait Fault {
     fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()>;
 }
 
+/// Nothing is done: how long a system takes to work "again" that was never broken.
+#[derive(Debug)]
+struct Nothing;
+
+impl Fault for Nothing {
+    fn name(&self) -> &'static str {
+        "(nothing)"
+    }
+
+    fn inject<'a>(&'a mut self, _: &'a mut World, _: &'a mut StdRng) -> Step<'a, String> {
+        async { Ok("to compare".to_owned()) }.boxed_local()
+    }
+
+    fn heal<'a>(&'a mut self, _: &'a mut World) -> Step<'a, ()> {
+        async { Ok(()) }.boxed_local()
+    }
+}
+
 /// Every fault. Those that take long are for long runs.
 pub fn all(long: bool) -> Vec<Box<dyn Fault>> {
-    let mut all = Vec::new();
+    let mut all: Vec<Box<dyn Fault>> = vec![Box::new(Nothing)];
     all.extend(process::all(long));
     all.extend(network::all());
     all.extend(database::all());

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::checker::Finding;
+use super::evidence::Evidence;
+use super::journal::Event;
 use super::schedule::Records;
 
 /// How many violations of one invariant are shown whole.
@@ -16,6 +18,21 @@ pub fn say(text: &str) {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let seconds = BEGUN.elapsed().as_secs_f64();
     let _ = writeln!(std::io::stdout().lock(), "{seconds:7.1} {text}");
+}
+
+/// How much was asked and done.
+pub fn counts(evidence: &Evidence) -> String {
+    let (mut begun, mut answered, mut unknown) = (0, 0, 0);
+    for entry in &evidence.journal {
+        match entry.what {
+            Event::Begun(_) => begun += 1,
+            Event::Answered(_) => answered += 1,
+            Event::Unknown { .. } => unknown += 1,
+            Event::Fault { .. } => {}
+        }
+    }
+    let (jobs, results) = (evidence.jobs.len(), evidence.results.len());
+    format!("{begun} operations, {answered} answered, {unknown} unknown; {jobs} jobs accepted, {results} results seen")
 }
 
 /// The tables of a run.

@@ -13,7 +13,7 @@ use super::checker::{Finding, check};
 use super::faults::{self, Fault};
 use super::journal::Journal;
 use super::probe::Probe;
-use super::report::{say, tables, violations};
+use super::report::{counts, say, tables, violations};
 use super::schedule;
 use super::settle::{gather, settle};
 use super::world::World;
@@ -107,6 +107,7 @@ async fn judged(
         let findings = check(&evidence);
         let is_right = findings.iter().all(|finding| finding.violations.is_empty());
         if is_right || begun.elapsed() > FOLLOWS_WITHIN {
+            say(&counts(&evidence));
             return Ok(findings);
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
