@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use e2e::chaos::run::{Wanted, run};
 
-const USAGE: &str = "chaos --seed N --minutes M [--fault NAME]...";
+const USAGE: &str = "chaos --seed N --minutes M [--fault NAME]... [--mixed]";
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -19,16 +19,17 @@ async fn main() -> Result<ExitCode> {
 }
 
 fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted> {
-    let (mut seed, mut minutes, mut faults) = (None, None, Vec::new());
+    let (mut seed, mut minutes, mut faults, mut mixed) = (None, None, Vec::new(), false);
     while let Some(option) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{option} wants a value"))?;
+        let mut value = || arguments.next().with_context(|| format!("{option} wants a value"));
         match option.as_str() {
-            "--seed" => seed = Some(value.parse()?),
-            "--minutes" => minutes = Some(value.parse::<f64>()?),
-            "--fault" => faults.push(value),
+            "--seed" => seed = Some(value()?.parse()?),
+            "--minutes" => minutes = Some(value()?.parse::<f64>()?),
+            "--fault" => faults.push(value()?),
+            "--mixed" => mixed = true,
             _ => bail!("there is no option {option}"),
         }
     }
     let length = Duration::try_from_secs_f64(60.0 * minutes.context("--minutes is missing")?)?;
-    Ok(Wanted { seed: seed.context("--seed is missing")?, length, faults })
+    Ok(Wanted { seed: seed.context("--seed is missing")?, length, faults, mixed })
 }

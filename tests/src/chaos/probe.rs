@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::asking::{Asking, Call};
 use super::customers::{Owned, make};
+use super::world::World;
 use crate::order::Order;
 use crate::pod::{container, envs, pod, with};
 use crate::system::host_port;
@@ -35,13 +36,14 @@ impl Probe {
         Ok(Self { asking, owned, port: host_port(), region: region.to_owned(), tries: 0 })
     }
 
-    /// How long it takes from now until all works; none = longer than this.
-    pub async fn works(&mut self, within: Duration) -> Result<Option<Duration>> {
+    /// How long it takes from now until all works; none = longer than this. Processes that end meanwhile are looked after.
+    pub async fn works(&mut self, world: &mut World, within: Duration) -> Result<Option<Duration>> {
         let begun = Instant::now();
         while begun.elapsed() < within {
             if self.works_now().await? {
                 return Ok(Some(begun.elapsed()));
             }
+            world.look_after()?;
             tokio::time::sleep(PAUSE).await;
         }
         Ok(None)

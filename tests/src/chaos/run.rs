@@ -39,6 +39,8 @@ pub struct Wanted {
     pub length: Duration,
     /// Which faults; none = all that there is time for.
     pub faults: Vec<String>,
+    /// Whether they overlap.
+    pub mixed: bool,
 }
 
 /// Runs. How many violations there were.
@@ -52,7 +54,7 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
     let mut world = World::start(journal).await?;
     let mut random = StdRng::seed_from_u64(wanted.seed);
     let mut probe = Probe::new(world.asking.clone(), world.system.region.as_str()).await?;
-    ensure!(probe.works(STARTS_WITHIN).await?.is_some(), "the system does not even work unbroken");
+    ensure!(probe.works(&mut world, STARTS_WITHIN).await?.is_some(), "the system does not even work unbroken");
     let going = Arc::new(AtomicBool::new(true));
     let customers = world.customers(&mut random, &going).await?;
     let broken = async {
@@ -61,7 +63,7 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
         say("now it is broken");
         let mut order = StdRng::seed_from_u64(random.random());
         let until = Instant::now() + wanted.length;
-        let records = schedule::run(&mut world, &mut faults, &mut probe, &mut order, until).await;
+        let records = schedule::run(&mut world, &mut faults, wanted.mixed, &mut probe, &mut order, until).await;
         going.store(false, Ordering::Relaxed);
         Ok::<_, anyhow::Error>((before, records?))
     };
@@ -73,8 +75,14 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
     say("nothing is broken any more");
     let settled = settle(&world).await;
     say(&settled.map_or("it does not come to rest".to_owned(), |time| format!("at rest after {time:.1?}")));
-    let findings = judged(&mut world, &orders, settled, &before).await?;
-    let count = violations(&records, &findings);
+    let mut findings = judged(&mut world, &orders, settled, &before).await?;
+    findings.push(Finding {
+        name: "R",
+        says: "whatever stops is healed without a person, and nothing ends by itself",
+        checked: records.values().map(|record| record.recoveries.len() + record.problems.len()).sum(),
+        violations: records.values().flat_map(|record| &record.problems).chain(&world.crashes).cloned().collect(),
+    });
+    let count = violations(&findings);
     let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), tables(&records, &findings).as_bytes());
     if count > 0 {
         say(&format!("the logs are in {}", world.system.folder().display()));

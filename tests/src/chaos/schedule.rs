@@ -1,9 +1,10 @@
-//! Breaks a system again and again: each fault in its turn, in an order that the seed says, until the time is over.
+//! Breaks a system again and again: each fault in its turn, or several at once, in an order
+//! that the seed says, until the time is over.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -32,10 +33,16 @@ pub struct Record {
 /// What came of each fault, by its name.
 pub type Records = BTreeMap<&'static str, Record>;
 
-/// Breaks the system until this time.
+/// The record of faults that overlap.
+const MIXED: &str = "(mixed)";
+/// How many faults overlap at most.
+const MIXED_MOST: usize = 3;
+
+/// Breaks the system until this time, with one fault at a time or with several.
 pub async fn run(
     world: &mut World,
     faults: &mut [Box<dyn Fault>],
+    mixed: bool,
     probe: &mut Probe,
     random: &mut StdRng,
     until: Instant,
@@ -43,59 +50,76 @@ pub async fn run(
     let mut records = Records::new();
     loop {
         faults.shuffle(random);
-        for fault in &mut *faults {
+        let most = if mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
+        for group in faults.chunks_mut(most) {
             if Instant::now() >= until {
                 return Ok(records);
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE))).await;
-            let record = records.entry(fault.name()).or_default();
-            once(world, fault.as_mut(), probe, random, record).await?;
+            let name = group.first().filter(|_| !mixed).map_or(MIXED, |fault| fault.name());
+            once(world, group, probe, random, records.entry(name).or_default()).await?;
         }
     }
 }
 
-/// Injects a fault, heals it, and waits until the system works again.
+/// Injects faults, heals them in the same order, and waits until the system works again.
 async fn once(
     world: &mut World,
-    fault: &mut dyn Fault,
+    group: &mut [Box<dyn Fault>],
     probe: &mut Probe,
     random: &mut StdRng,
     record: &mut Record,
 ) -> Result<()> {
-    let (name, journal) = (fault.name(), world.asking.journal.clone());
-    let lasts = fault.lasts(random);
-    let done = match fault.inject(world, random).await {
-        Ok(done) => done,
-        Err(error) => {
-            record.skipped += 1;
-            journal.fault(name, "skipped", &format!("{error:#}"))?;
-            say(&format!("{name}: skipped: {error:#}"));
-            return Ok(());
+    let journal = world.asking.journal.clone();
+    let mut injected = Vec::new();
+    for fault in group {
+        let lasts = fault.lasts(random);
+        match fault.inject(world, random).await {
+            Ok(done) => {
+                journal.fault(fault.name(), "injected", &done)?;
+                injected.push((fault, done));
+                tokio::time::sleep(lasts).await;
+            }
+            Err(error) => {
+                record.skipped += 1;
+                journal.fault(fault.name(), "skipped", &format!("{error:#}"))?;
+            }
         }
-    };
-    journal.fault(name, "injected", &done)?;
-    tokio::time::sleep(lasts).await;
-    if let Err(error) = fault.heal(world).await {
-        record.problems.push(format!("{name} ({done}): {error:#}"));
     }
-    journal.fault(name, "healed", &done)?;
-    let recovered = probe.works(RECOVERS_WITHIN).await?;
-    let seconds = recovered.map_or_else(|| "never".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
-    journal.fault(name, "recovered", &seconds)?;
-    say(&format!("{name}: {done}, for {:.1} s, works again after {seconds}", lasts.as_secs_f64()));
-    match recovered {
-        Some(time) => record.recoveries.push(time),
-        None => record.problems.push(format!("{name} ({done}): the system does not work again by itself")),
+    let what: Vec<String> = injected.iter().map(|(fault, done)| format!("{} ({done})", fault.name())).collect();
+    let what = what.join(", ");
+    for (fault, done) in injected {
+        if let Err(error) = fault.heal(world).await {
+            record.problems.push(format!("{} ({done}): {error:#}", fault.name()));
+        }
+        journal.fault(fault.name(), "healed", &done)?;
     }
+    if what.is_empty() {
+        return Ok(());
+    }
+    let recovered = probe.works(world, RECOVERS_WITHIN).await?;
+    let told = recovered.map_or("never".to_owned(), |time| format!("after {:.1} s", time.as_secs_f64()));
+    journal.fault(&what, "recovered", &told)?;
+    say(&format!("{what}: works again {told}"));
+    if let Some(time) = recovered {
+        record.recoveries.push(time);
+        return Ok(());
+    }
+    record.problems.push(format!("{what}: the system does not work again by itself"));
+    first_aid(world, probe).await
+}
+
+/// Starts all anew, so that the next fault meets a system that works.
+async fn first_aid(world: &mut World, probe: &mut Probe) -> Result<()> {
     for part in world.parts() {
-        if let Err(error) = world.process(part)?.must_run() {
-            record.problems.push(format!("{name} ({done}): {error:#}"));
-            world.spawn_again(part)?;
-        } else if recovered.is_none() {
-            // First aid, so that the next fault meets a system that works.
-            world.process(part)?.kill().await?;
-            world.spawn_again(part)?;
-        }
+        world.process(part)?.kill().await?;
+        world.spawn_again(part)?;
     }
+    let works = probe.works(world, RECOVERS_WITHIN).await?;
+    ensure!(
+        works.is_some(),
+        "it does not work either when all is started anew; the logs are in {}",
+        world.system.folder().display()
+    );
     Ok(())
 }

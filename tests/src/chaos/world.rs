@@ -1,8 +1,10 @@
 //! The system that is broken: two api instances and two workers, each by way of proxies of its own, and orders that compete
 //! for a narrow range of ports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -16,7 +18,7 @@ use super::journal::Journal;
 use super::links::{Links, Part, Server};
 use super::observe::Observer;
 use crate::cluster::Cluster;
-use crate::process::Process;
+use crate::process::{Process, tail};
 use crate::stack::Stack;
 use crate::system::{Medium, System, host_port};
 
@@ -35,6 +37,9 @@ const ASSIGNED_BEYOND: u16 = 6;
 /// What a customer does until it is told to stop; all orders that it had.
 pub type Doing = LocalBoxFuture<'static, Result<Vec<Owned>>>;
 
+/// How long after its start a process may still find that it cannot reach a server, and end.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+
 /// A system in its world.
 #[derive(Debug)]
 pub struct World {
@@ -52,6 +57,9 @@ pub struct World {
     pub asking: Asking,
     /// What watches it.
     pub observer: Observer,
+    /// Processes that ended by themselves, and should not have.
+    pub crashes: Vec<String>,
+    spawned: BTreeMap<Part, Instant>,
 }
 
 impl World {
@@ -96,7 +104,8 @@ impl World {
         let apis = system.apis.iter().map(|api| api.client.clone()).collect();
         let asking = Asking { apis, operator_token: system.operator_token.clone(), journal: Arc::new(journal) };
         let all_ports = (*first..=to).collect();
-        Ok(Self { system, links, cluster, ports, all_ports, asking, observer })
+        let (crashes, spawned) = (Vec::new(), BTreeMap::new());
+        Ok(Self { system, links, cluster, ports, all_ports, asking, observer, crashes, spawned })
     }
 
     /// All processes of the product.
@@ -114,8 +123,23 @@ impl World {
         .context("there is no such process")
     }
 
+    /// Starts again whatever has ended, as a supervisor does. What cannot reach its servers when it starts may end.
+    pub fn look_after(&mut self) -> Result<()> {
+        for part in self.parts() {
+            let Some(status) = self.process(part)?.ended()? else { continue };
+            let is_new = self.spawned.get(&part).is_some_and(|spawned| spawned.elapsed() < STARTS_WITHIN);
+            if !is_new || status.code() != Some(1) {
+                let log = tail(self.process(part)?.log(), 3);
+                self.crashes.push(format!("{part:?} ended by itself with {status}: {log}"));
+            }
+            self.spawn_again(part)?;
+        }
+        Ok(())
+    }
+
     /// Starts a process again after its end, and does not wait until it is ready.
     pub fn spawn_again(&mut self, part: Part) -> Result<()> {
+        self.spawned.insert(part, Instant::now());
         match part {
             Part::Api(number) => self.system.apis.get_mut(number).context("an api")?.spawn_again(),
             Part::Worker(number) => self.system.workers.get_mut(number).context("a worker")?.spawn_again(),

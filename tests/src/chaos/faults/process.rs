@@ -1,6 +1,7 @@
 //! Processes that are killed, stand still or are asked to end while there is work.
 
 use std::ops::Range;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -33,7 +34,8 @@ struct ProcessFault {
     is_victim: fn(&Part) -> bool,
     blow: Blow,
     seconds: Range<u64>,
-    victim: Option<Part>,
+    /// Which one, and its process id.
+    victim: Option<(Part, u32)>,
 }
 
 pub(super) fn all(long: bool) -> Vec<Box<dyn Fault>> {
@@ -69,9 +71,9 @@ impl Fault for ProcessFault {
         async move {
             let candidates: Vec<Part> = world.parts().into_iter().filter(self.is_victim).collect();
             let victim = *candidates.choose(random).context("somebody")?;
-            self.victim = Some(victim);
             let process = world.process(victim)?;
             process.must_run()?;
+            self.victim = Some((victim, process.id()));
             match self.blow {
                 Blow::Kill => process.kill().await?,
                 Blow::Pause => process.pause().await?,
@@ -84,7 +86,11 @@ impl Fault for ProcessFault {
 
     fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()> {
         async move {
-            let victim = self.victim.take().context("it was not injected")?;
+            let (victim, id) = self.victim.take().context("it was not injected")?;
+            if world.process(victim)?.id() != id {
+                // Another fault had it killed and started again.
+                return Ok(());
+            }
             match self.blow {
                 Blow::Kill => world.spawn_again(victim),
                 Blow::Pause => world.process(victim)?.resume(),
@@ -103,7 +109,8 @@ impl Fault for ProcessFault {
 async fn ended_well(world: &mut World, part: Part) -> Result<()> {
     let process = world.process(part)?;
     let status = process.wait(END_WITHIN).await?;
-    anyhow::ensure!(status.success(), "{part:?} was asked to end and ended with {status}");
+    let was_killed = status.signal().is_some();
+    anyhow::ensure!(status.success() || was_killed, "{part:?} was asked to end and ended with {status}");
     Ok(())
 }
 
