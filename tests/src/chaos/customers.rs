@@ -12,6 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::asking::{Asking, Call};
+use super::journal::Answered;
 use crate::change::Change;
 use crate::order::{Order, OrderOptions};
 
@@ -49,19 +50,29 @@ pub struct Customer {
 impl Customer {
     /// Goes on until it is told to stop. All orders that it had.
     pub async fn run(mut self, going: Arc<AtomicBool>) -> Result<Vec<Owned>> {
-        let mut newest_job = None;
+        let (mut newest_job, mut is_deployed) = (None, false);
         while going.load(Ordering::Relaxed) {
             let owned = self.orders.last().context("a customer has an order")?.clone();
             match self.random.random_range(0..100) {
                 0..60 => {
                     let ports = (!owned.random_ports).then_some(self.ports.as_slice());
-                    let change = Change::any(&mut self.random, &self.region, ports);
-                    if let Some(call) = self.call(change, newest_job.as_deref()) {
-                        newest_job = self.change(&owned.order, call).await?.or(newest_job);
+                    let mut change = Change::any(&mut self.random, &self.region, ports);
+                    while !is_deployed && !matches!(change, Change::Call(_, "/k8s/deploy", _)) {
+                        change = Change::any(&mut self.random, &self.region, ports);
+                    }
+                    let Some(call) = self.call(change, newest_job.as_deref()) else { continue };
+                    if let Some(answer) = self.change(&owned.order, call).await? {
+                        let is_refused = answer.job.is_none();
+                        is_deployed =
+                            !(is_refused && (!is_deployed || answer.reason.as_deref() == Some("NOT_DEPLOYED")));
+                        newest_job = answer.job.or(newest_job);
                     }
                 }
                 60..98 => self.read(&owned.order).await?,
-                _ => self.replace(&owned).await?,
+                _ => {
+                    (newest_job, is_deployed) = (None, false);
+                    self.replace(&owned).await?;
+                }
             }
             let pause = self.random.random_range(PAUSE);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -83,8 +94,8 @@ impl Customer {
         Some(Call { method, path, body, prefer, key })
     }
 
-    /// Asks for a change, and again while nobody knows; now and then also when it is known. The job that it is told of.
-    async fn change(&mut self, order: &Order, call: Call) -> Result<Option<String>> {
+    /// Asks for a change, and again while nobody knows; now and then also when it is known. The first answer.
+    async fn change(&mut self, order: &Order, call: Call) -> Result<Option<Answered>> {
         for _ in 0..TRIES {
             let api = self.any_api();
             let answer = self.asking.ask(api, order, &call).await?;
@@ -93,7 +104,7 @@ impl Customer {
                     let api = self.any_api();
                     self.asking.ask(api, order, &call).await?;
                 }
-                return Ok(answer.job);
+                return Ok(Some(answer));
             }
             let pause = self.random.random_range(PAUSE_BEFORE_AGAIN);
             tokio::time::sleep(Duration::from_millis(pause)).await;
