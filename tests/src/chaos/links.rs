@@ -84,3 +84,42 @@ impl Links {
 fn resolved(host: &str, port: u16) -> Result<SocketAddr> {
     (host, port).to_socket_addrs()?.find(SocketAddr::is_ipv4).with_context(|| format!("{host} has no address"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHO: Part = Part::Worker(1);
+
+    #[tokio::test]
+    async fn a_way_changes_the_address_of_a_url_and_nothing_else() {
+        let mut links = Links::default();
+        for (server, url, before, after) in [
+            (Server::Nats, "nats://127.0.0.1:4222", "nats://127.0.0.1:", ""),
+            (Server::Postgres, "postgres://me:word@127.0.0.1:5432/name", "postgres://me:word@127.0.0.1:", "/name"),
+            (Server::Kubernetes, "https://127.0.0.1:6443", "https://127.0.0.1:", ""),
+        ] {
+            let through = links.through(WHO, server, url).await.unwrap();
+            let port = links.proxies.get(&(WHO, server)).unwrap().address().port();
+            assert_eq!(through, format!("{before}{port}{after}"));
+            assert_eq!(links.parts(server), [WHO]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_keeps_the_name_that_the_certificate_is_for() {
+        let folder = std::env::temp_dir().join(format!("vkube-links-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (original, written) = (folder.join("original"), folder.join("written"));
+        let text = "{apiVersion: v1, kind: Config, clusters: [{name: a, cluster: {server: 'https://localhost:6443'}}]}";
+        std::fs::write(&original, text).unwrap();
+        let mut links = Links::default();
+        links.kubeconfig(WHO, &original, &written).await.unwrap();
+        let config = Kubeconfig::read_from(&written).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let cluster = config.clusters[0].cluster.clone().unwrap();
+        let port = links.proxies.get(&(WHO, Server::Kubernetes)).unwrap().address().port();
+        assert_eq!(cluster.server.unwrap(), format!("https://127.0.0.1:{port}"));
+        assert_eq!(cluster.tls_server_name.unwrap(), "localhost");
+    }
+}

@@ -22,8 +22,8 @@ pub struct Probe {
     asking: Asking,
     /// The order.
     pub owned: Owned,
-    /// Its host port.
-    pub port: u16,
+    /// Its host ports, of which it has one at a time.
+    ports: [u16; 2],
     region: String,
     tries: usize,
 }
@@ -33,7 +33,7 @@ impl Probe {
     pub async fn new(asking: Asking, region: &str) -> Result<Self> {
         let client = asking.apis.first().context("an api")?.clone();
         let owned = make(&client, &asking.operator_token, false).await?;
-        Ok(Self { asking, owned, port: host_port(), region: region.to_owned(), tries: 0 })
+        Ok(Self { asking, owned, ports: [host_port(), host_port()], region: region.to_owned(), tries: 0 })
     }
 
     /// How long it takes from now until all works; none = longer than this. Processes that end meanwhile are looked after.
@@ -71,7 +71,9 @@ impl Probe {
     /// Of the form that all orders of a run have.
     fn body(&self) -> Value {
         let word = format!("probe-{}", self.tries);
-        let web = with(container("web", "web:1"), "ports", json!([{ "containerPort": 80, "hostPort": self.port }]));
+        // Another each time, so that the ledger is needed.
+        let port = self.ports.iter().cycle().nth(self.tries % 2);
+        let web = with(container("web", "web:1"), "ports", json!([{ "containerPort": 80, "hostPort": port }]));
         let web = with(web, "envs", envs(&[("PAGE", word.clone())]));
         let web = with(with(web, "configMountPath", json!("/etc/app.conf")), "config", json!(word));
         pod(&self.region, &[web])

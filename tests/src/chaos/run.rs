@@ -85,6 +85,10 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
     let count = violations(&findings);
     let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), tables(&records, &findings).as_bytes());
     if count > 0 {
+        let all: Vec<&String> = findings.iter().flat_map(|finding| &finding.violations).collect();
+        let file = logs.join(format!("chaos-{}.violations.json", wanted.seed));
+        std::fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
+        say(&format!("all violations are in {}", file.display()));
         say(&format!("the logs are in {}", world.system.folder().display()));
     }
     Ok(count)
