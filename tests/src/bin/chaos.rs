@@ -13,7 +13,13 @@ const USAGE: &str = "chaos --seed N --minutes M [--fault NAME]... [--mixed]";
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let wanted = wanted(std::env::args().skip(1)).with_context(|| format!("usage: {USAGE}"))?;
-    let violations = run(&wanted).await?;
+    let violations = match run(&wanted).await {
+        Ok(violations) => violations,
+        Err(error) => {
+            writeln!(std::io::stdout().lock(), "the run could not be ended: {error:?}")?;
+            1
+        }
+    };
     writeln!(std::io::stdout().lock(), "violations {violations}")?;
     Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -114,14 +114,24 @@ async fn judged(
 ) -> Result<Vec<Finding>> {
     let begun = Instant::now();
     loop {
-        let mut evidence = gather(world, orders, settled).await?;
-        evidence.resources = resources::compared(before, &resources::measure(world).await?);
-        let findings = check(&evidence);
-        let is_right = findings.iter().all(|finding| finding.violations.is_empty());
+        let judged = judge(world, orders, settled, before).await;
+        let is_right = judged.as_ref().is_ok_and(|(_, findings)| violations(findings) == 0);
         if is_right || begun.elapsed() > FOLLOWS_WITHIN {
-            say(&counts(&evidence));
+            let (told, findings) = judged?;
+            say(&told);
             return Ok(findings);
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+}
+
+async fn judge(
+    world: &mut World,
+    orders: &[Order],
+    settled: Option<Duration>,
+    before: &Amounts,
+) -> Result<(String, Vec<Finding>)> {
+    let mut evidence = gather(world, orders, settled).await?;
+    evidence.resources = resources::compared(before, &resources::measure(world).await?);
+    Ok((counts(&evidence), check(&evidence)))
 }
