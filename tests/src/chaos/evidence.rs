@@ -111,7 +111,7 @@ pub struct SeenResult {
 /// A change of the ledger's bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LedgerEntry {
-    /// When it was seen.
+    /// When the broker took it.
     pub at: Timestamp,
     /// Which making of the bucket.
     pub stream: String,

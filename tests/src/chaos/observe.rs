@@ -2,10 +2,13 @@
 //! pods and namespaces of orders each second. Looks at the servers directly, past the proxies.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use async_nats::Statistics;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream::Stream};
 use common::job::JobResult;
@@ -57,10 +60,11 @@ impl Observer {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut watching = JoinSet::new();
         let jobs = nats.subscribe(subject::jobs(region)).await?;
+        let statistics = nats.statistics();
         let context = jetstream::new(nats);
         watching.spawn(watch_jobs(jobs, seen.clone()));
         watching.spawn(watch_results(context.clone(), seen.clone()));
-        watching.spawn(watch_ledger(context, seen.clone()));
+        watching.spawn(watch_ledger(context, statistics, seen.clone()));
         watching.spawn(watch_cluster(cluster, seen.clone()));
         Ok(Self { seen, _watching: watching })
     }
@@ -121,38 +125,41 @@ async fn read_results(
     Ok(())
 }
 
-async fn watch_ledger(context: jetstream::Context, seen: Arc<Mutex<Seen>>) {
+async fn watch_ledger(context: jetstream::Context, statistics: Arc<Statistics>, seen: Arc<Mutex<Seen>>) {
     loop {
-        let _ = follow_ledger(&context, &seen).await;
+        let _ = follow_ledger(&context, &statistics, &seen).await;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Follows one making of the ledger's bucket until it ends.
-async fn follow_ledger(context: &jetstream::Context, seen: &Mutex<Seen>) -> Result<()> {
+/// Follows one making of the ledger's bucket until it ends, or the connection does: what is written while nobody follows may
+/// be overwritten unseen.
+async fn follow_ledger(context: &jetstream::Context, statistics: &Statistics, seen: &Mutex<Seen>) -> Result<()> {
+    let connects = statistics.connects.load(Ordering::Relaxed);
     let (bucket, made) = open(context, &stream::bucket_stream(stream::HOSTPORTS)).await?;
-    let consumer = bucket.create_consumer(OrderedConfig::default()).await?;
+    let next = lock(seen).ledger.iter().rev().find(|known| known.stream == made).map_or(1, |last| last.sequence + 1);
+    let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
+    let consumer = bucket.create_consumer(OrderedConfig { deliver_policy, ..OrderedConfig::default() }).await?;
     let mut messages = consumer.messages().await?;
     let prefix = subject::bucket_subject(stream::HOSTPORTS, "");
-    let mut look = tokio::time::interval(LIST_EVERY);
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         let message = tokio::select! {
             message = messages.next() => message.context("the watch ended")??,
             _ = look.tick() => {
-                // Silent, also when its stream was deleted.
+                // A watch is silent, also when its stream was deleted.
+                anyhow::ensure!(statistics.connects.load(Ordering::Relaxed) == connects, "connected anew");
                 anyhow::ensure!(open(context, &stream::bucket_stream(stream::HOSTPORTS)).await?.1 == made, "made anew");
                 continue;
             }
         };
-        let sequence = message.info().map_err(|error| anyhow::anyhow!("{error}"))?.stream_sequence;
+        let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let (sequence, at) = (info.stream_sequence, Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?);
         let key = message.subject.strip_prefix(&prefix).unwrap_or_default().to_owned();
         let state: Option<PortState> = serde_json::from_slice(&message.payload).ok();
-        let entry = LedgerEntry { at: Timestamp::now(), stream: made.clone(), sequence, key, state };
+        let entry = LedgerEntry { at, stream: made.clone(), sequence, key, state };
         let mut seen = lock(seen);
-        // A watch that begins again shows again what stands.
-        if seen.ledger.iter().rev().find(|known| known.stream == made).is_none_or(|known| known.sequence < sequence) {
-            seen.ledger.push(entry);
-        }
+        seen.ledger.push(entry);
     }
 }
 

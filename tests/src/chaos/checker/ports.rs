@@ -11,39 +11,50 @@ use crate::chaos::evidence::{Evidence, LedgerEntry, PodSeen, PodsAt};
 /// By how much the times of what was seen in the cluster and in the ledger may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(3);
 
+/// The changes of one key, in order; each with whether all changes of the key since the one before it were seen.
+type History<'a> = Vec<(&'a LedgerEntry, bool)>;
+
+/// The changes of each key. A change that was not seen was followed by another of the same key, which was: so a gap makes
+/// uncertain only what was a key's between two of its changes.
+fn histories(evidence: &Evidence) -> BTreeMap<&str, History<'_>> {
+    let mut histories: BTreeMap<&str, History<'_>> = BTreeMap::new();
+    let (mut last, mut gaps) = (None, 0);
+    let mut gaps_before: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in &evidence.ledger_history {
+        let follows =
+            last.is_some_and(|last: &LedgerEntry| last.stream == entry.stream && last.sequence + 1 == entry.sequence);
+        gaps += usize::from(!follows);
+        last = Some(entry);
+        let is_known = gaps_before.insert(&entry.key, gaps) == Some(gaps);
+        histories.entry(&entry.key).or_default().push((entry, is_known));
+    }
+    histories
+}
+
 /// I1.
 pub(super) fn no_port_for_two(evidence: &Evidence) -> Finding {
     let mut finding = Finding::new("I1", "no port for two live orders");
-    ledger_history(evidence, &mut finding);
+    let histories = histories(evidence);
+    ledger_history(&histories, &mut finding);
     record(evidence, &mut finding);
     for pods in &evidence.pods {
         finding.look(two_pods(pods));
         for pod in &pods.pods {
-            finding.look(pod_without_its_port(evidence, pods, pod));
+            finding.look(pod_without_its_port(&histories, pods, pod));
         }
     }
     finding
 }
 
 /// In the ledger a port goes from one order to another only by being free, or cool, in between.
-fn ledger_history(evidence: &Evidence, finding: &mut Finding) {
-    let mut held: BTreeMap<&str, &LedgerEntry> = BTreeMap::new();
-    let mut last: Option<&LedgerEntry> = None;
-    for entry in &evidence.ledger_history {
-        let follows = last.is_some_and(|last| last.stream == entry.stream && last.sequence + 1 == entry.sequence);
-        if !follows {
-            // What came between was not seen.
-            held.clear();
+fn ledger_history(histories: &BTreeMap<&str, History<'_>>, finding: &mut Finding) {
+    for (key, history) in histories {
+        for pair in history.windows(2) {
+            let [(before, _), (after, true)] = pair else { continue };
+            let (Some(from), Some(to)) = (&before.state, &after.state) else { continue };
+            let taken = from.order() != to.order() && !matches!(from, PortState::Cooling { .. });
+            finding.look(taken.then(|| format!("{key} went from {from:?} to {to:?} at {}", after.at)));
         }
-        last = Some(entry);
-        let Some(state) = &entry.state else {
-            held.remove(entry.key.as_str());
-            continue;
-        };
-        let before = held.insert(&entry.key, entry).and_then(|before| before.state.as_ref());
-        let taken = before
-            .is_some_and(|before| before.order() != state.order() && !matches!(before, PortState::Cooling { .. }));
-        finding.look(taken.then(|| format!("{} went from {before:?} to {state:?} at {}", entry.key, entry.at)));
     }
 }
 
@@ -72,16 +83,18 @@ fn two_pods(at: &PodsAt) -> Option<String> {
 }
 
 /// Whether a port of a pod was another order's for all the time that the pod was seen, by the ledger.
-fn pod_without_its_port(evidence: &Evidence, at: &PodsAt, pod: &PodSeen) -> Option<String> {
-    let (from, to) = (at.from - SKEW, at.to + SKEW);
+fn pod_without_its_port(histories: &BTreeMap<&str, History<'_>>, at: &PodsAt, pod: &PodSeen) -> Option<String> {
     pod.ports.iter().find_map(|port| {
         let suffix = format!(".tcp.{port}");
-        let of_port = |entry: &&LedgerEntry| entry.key.ends_with(&suffix);
-        let before = evidence.ledger_history.iter().rev().find(|entry| entry.at <= from && of_port(entry));
-        let during = evidence.ledger_history.iter().filter(|entry| entry.at > from && entry.at <= to);
-        let states = before.into_iter().chain(during.filter(of_port));
+        let (_, history) = histories.iter().find(|(key, _)| key.ends_with(&suffix))?;
+        let first = history.iter().rposition(|(entry, _)| entry.at <= at.from - SKEW)?;
+        let until = history.iter().position(|(entry, _)| entry.at > at.to + SKEW).unwrap_or(history.len());
+        // What came until the next change is known by that one.
+        let is_known =
+            history.get(first + 1..=until.min(history.len() - 1)).is_none_or(|all| all.iter().all(|(_, known)| *known));
+        let held = history.get(first..until).filter(|_| is_known)?;
         let holders: BTreeSet<Option<&str>> =
-            states.map(|entry| entry.state.as_ref().map(|state| state.order().as_str())).collect();
+            held.iter().map(|(entry, _)| entry.state.as_ref().map(|state| state.order().as_str())).collect();
         let mut holders = holders.into_iter();
         match (holders.next(), holders.next()) {
             (Some(Some(holder)), None) if holder != pod.order => Some(format!(

@@ -165,7 +165,7 @@ fn a_sound_run_passes_and_everything_was_looked_at() {
 #[test]
 fn what_is_no_violation_is_not_taken_for_one() {
     type Change = fn(&mut Evidence);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("a result that was lost with its stream", |e| {
             e.results.remove(0);
             e.results_streams.insert("second".to_owned());
@@ -176,6 +176,10 @@ fn what_is_no_violation_is_not_taken_for_one() {
         }),
         ("a change of the ledger that was not seen", |e| {
             e.ledger_history.retain(|entry| ![2, 3].contains(&entry.sequence));
+        }),
+        ("a pod whose port may have become its own unseen", |e| {
+            e.ledger_history.retain(|entry| ![2, 3, 4].contains(&entry.sequence));
+            (e.pods[0].from, e.pods[0].to) = (at(20), at(30));
         }),
         ("a pod that goes while its port changes hands", |e| {
             let pod = PodSeen { order: ENDED.to_owned(), name: "old".to_owned(), ports: [PORT].into() };
