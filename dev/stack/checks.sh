@@ -91,7 +91,7 @@ check_imports() {
 }
 
 shell_files() {
-  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/stack/control dev/stack/test-stack
+  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/stack/control dev/stack/test-stack
   find dev -name '*.sh'
 }
 

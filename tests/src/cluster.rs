@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 
+use crate::agreement::{Objects, at};
 use crate::http;
 use crate::stack::Stack;
 use crate::until::until;
@@ -48,6 +49,12 @@ pub struct Cluster {
     client: Client,
 }
 
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cluster")
+    }
+}
+
 impl Cluster {
     /// Connects, as the administrator.
     pub async fn connect(stack: &Stack) -> Result<Self> {
@@ -75,6 +82,20 @@ impl Cluster {
         let request = kube::core::Request::new(collection).list(&ListParams::default())?;
         let mut list: serde_json::Value = serde_json::from_str(&self.client.request_text(request).await?)?;
         Ok(serde_json::from_value(list.get_mut("items").context("items")?.take())?)
+    }
+
+    /// What there is of an order, by its namespace.
+    pub async fn objects(&self, namespace: &str) -> Result<Objects> {
+        let list =
+            async |group: &str, plural: &str| self.list(&format!("/{group}/namespaces/{namespace}/{plural}")).await;
+        let mut config_maps = list("api/v1", "configmaps").await?;
+        config_maps.retain(|map| at(map, "/metadata/name") != "kube-root-ca.crt");
+        Ok(Objects {
+            deployments: list("apis/apps/v1", "deployments").await?,
+            pods: list("api/v1", "pods").await?,
+            config_maps,
+            secrets: list("api/v1", "secrets").await?,
+        })
     }
 
     /// All pods of a namespace.

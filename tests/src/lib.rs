@@ -3,6 +3,7 @@
 
 pub mod test;
 
+pub mod change;
 pub mod door;
 pub mod expected;
 pub mod http;
@@ -21,7 +22,10 @@ pub mod process;
 pub mod database;
 pub mod nats;
 
+pub mod agreement;
 pub mod cluster;
 pub mod ledger;
 
 pub mod cost;
+
+pub mod chaos;

@@ -64,6 +64,11 @@ impl Process {
         Ok(kibibytes * 1024)
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<u64> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.id()))?.count() as u64)
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {

@@ -236,9 +236,15 @@ impl Api {
 
     /// Starts it again with the same settings, after its end, and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<()> {
+        self.spawn_again()?;
+        self.ready().await
+    }
+
+    /// Starts it again with the same settings, after its end, and does not wait.
+    pub fn spawn_again(&mut self) -> Result<()> {
         let log = self.process.log().to_owned();
         self.process = start("vkube-api", self.program, &self.settings, &log)?;
-        self.ready().await
+        Ok(())
     }
 }
 
@@ -266,9 +272,15 @@ impl Worker {
 
     /// Starts it again with the same settings, after its end, and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<()> {
+        self.spawn_again()?;
+        self.ready().await
+    }
+
+    /// Starts it again with the same settings, after its end, and does not wait.
+    pub fn spawn_again(&mut self) -> Result<()> {
         let log = self.process.log().to_owned();
         self.process = start("vkube-worker", self.program, &self.settings, &log)?;
-        self.ready().await
+        Ok(())
     }
 }
 

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use common::job::{JobResult, Outcome};
 use common::ledger::PortState;
+use e2e::agreement::{disagreement, host_ports};
 use e2e::ledger::{Ledger, results};
 use e2e::order::{Order, text};
 use e2e::system::System;
 use e2e::test::Test;
 use e2e::until::until;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// How long jobs may take to end after the last change.
 const END_WITHIN: Duration = Duration::from_secs(90);
@@ -98,12 +97,6 @@ pub(super) async fn body(order: &Order, target: &Target) -> Result<Option<Value>
     info.ok().map(Some)
 }
 
-/// The host ports of a body.
-pub(super) fn host_ports(body: &Value) -> BTreeSet<u16> {
-    let ports = body["containers"][0]["ports"].as_array().into_iter().flatten();
-    ports.filter_map(|port| u16::try_from(port["hostPort"].as_u64()?).ok()).collect()
-}
-
 /// Waits until nothing is wrong, and says at last what is.
 async fn right(what: &str, mut wrong: impl AsyncFnMut() -> Result<Option<String>>) -> Result<()> {
     let mut last = None;
@@ -121,65 +114,9 @@ pub(super) async fn cluster(t: &Test, order: &Order, target: &Target, body: Opti
         let Some(body) = body else {
             return Ok(t.cluster.has_namespace(&namespace).await?.then(|| format!("{namespace} is there")));
         };
-        wrong_in_cluster(t, order, target, body).await
+        Ok(disagreement(&t.cluster.objects(&namespace).await?, target, body, &host_ports(body)))
     })
     .await
-}
-
-async fn wrong_in_cluster(t: &Test, order: &Order, target: &Target, body: &Value) -> Result<Option<String>> {
-    let namespace = order.namespace();
-    let list =
-        async |group: &str, plural: &str| t.cluster.list(&format!("/{group}/namespaces/{namespace}/{plural}")).await;
-    let (revision, running) = (target["revision"].to_string(), target["run"] == "running");
-    let wanted = &body["containers"][0];
-    let expected = json!({
-        "revision": revision,
-        "pod_job": target["pod_job"],
-        "replicas": u8::from(running),
-        "image": wanted["imageName"],
-        "ports": host_ports(body),
-        "env": "env-r".to_owned() + &revision,
-        "config": "config-r".to_owned() + &revision,
-    });
-    let seen = |template: &Value, replicas: &Value| {
-        let container = &template["spec"]["containers"][0];
-        let ports: BTreeSet<u64> =
-            container["ports"].as_array().into_iter().flatten().filter_map(|port| port["hostPort"].as_u64()).collect();
-        json!({
-            "revision": template["metadata"]["annotations"]["vkube.dev/revision"],
-            "pod_job": template["metadata"]["annotations"]["vkube.dev/job"],
-            "replicas": replicas,
-            "image": container["image"],
-            "ports": ports,
-            "env": container["env"][0]["valueFrom"]["secretKeyRef"]["name"],
-            "config": template["spec"]["volumes"][0]["configMap"]["name"],
-        })
-    };
-    let deployments = list("apis/apps/v1", "deployments").await?;
-    let found: Vec<Value> = deployments.iter().map(|d| seen(&d["spec"]["template"], &d["spec"]["replicas"])).collect();
-    if found != [expected.clone()] {
-        return Ok(Some(format!("Deployments {found:#?} instead of {expected:#}")));
-    }
-    let pods = list("api/v1", "pods").await?;
-    let found: Vec<Value> = pods.iter().map(|pod| seen(pod, &json!(1))).collect();
-    if found != vec![expected; usize::from(running)] {
-        return Ok(Some(format!("pods {found:#?}, of which {} should run", u8::from(running))));
-    }
-    if let Some(pod) = pods.iter().find(|pod| pod["status"]["phase"] != "Running") {
-        return Ok(Some(format!("a pod is {}", pod["status"])));
-    }
-    let name_of = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let maps: Vec<Value> = list("api/v1", "configmaps").await?;
-    let maps: Vec<_> = maps.iter().filter(|map| name_of(map) != "kube-root-ca.crt").collect();
-    let secrets = list("api/v1", "secrets").await?;
-    let names: Vec<String> = maps.iter().copied().chain(&secrets).map(name_of).collect();
-    if names != [format!("config-r{revision}"), format!("env-r{revision}")] {
-        return Ok(Some(format!("config maps and Secrets {names:?} of revision {revision}")));
-    }
-    let (file, page) = (&maps[0]["data"]["web"], &secrets[0]["data"]["web.PAGE"]);
-    let page = STANDARD.decode(page.as_str().unwrap_or_default())?;
-    let same = *file == wanted["config"] && wanted["envs"][0]["value"] == String::from_utf8_lossy(&page).as_ref();
-    Ok((!same).then(|| format!("the contents of {wanted} are {file} and {page:?}")))
 }
 
 /// Every port is held by whose body has it; any other is cooling or free.

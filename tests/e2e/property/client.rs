@@ -2,15 +2,13 @@
 
 use anyhow::{Result, ensure};
 use common::failure::Reason;
+use e2e::change::Change;
 use e2e::http::Answer;
 use e2e::order::{Order, text};
-use e2e::pod::{container, envs, pod, with};
 use futures::future::try_join;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
 use reqwest::Method;
-use serde_json::{Value, json};
 
 /// What an order's owner may well be told when others change the same order, or want the same ports.
 const REFUSALS: [Reason; 7] = [
@@ -22,15 +20,6 @@ const REFUSALS: [Reason; 7] = [
     Reason::OrderEnded,
     Reason::Overloaded,
 ];
-
-/// One change.
-#[derive(Debug, Clone)]
-pub(super) enum Change {
-    /// A call with a body.
-    Call(Method, &'static str, Value),
-    /// The end of the job that is the newest then.
-    CancelNewest,
-}
 
 /// A change, and how it is asked for.
 #[derive(Debug, Clone)]
@@ -44,21 +33,7 @@ pub(super) struct Request {
 impl Request {
     /// Any change that a customer of an order with two units may ask for, with host ports out of a few.
     pub(super) fn any(random: &mut StdRng, region: &str, ports: &[u16]) -> Self {
-        let step = |path| Change::Call(Method::POST, path, json!({}));
-        let image = ["web:1", "web:2"].choose(random).copied().unwrap_or_default();
-        let word = format!("w{}", random.random_range(0..1000));
-        let change = match random.random_range(0..100) {
-            0..32 => Change::Call(Method::POST, "/k8s/deploy", deploy(random, region, ports, image, &word)),
-            32..45 => {
-                let body = json!({ "environment": { "web": { "PAGE": word } }, "config": { "web": word } });
-                Change::Call(Method::PUT, "/k8s/pod/update", body)
-            }
-            45..55 => Change::Call(Method::PATCH, "/k8s/pod/images", json!([{ "image": image }])),
-            55..65 => step("/k8s/pod/stop"),
-            65..78 => step("/k8s/pod/start"),
-            78..88 => step("/k8s/pod/restart"),
-            _ => Change::CancelNewest,
-        };
+        let change = Change::any(random, region, Some(ports));
         let prefer = if random.random_bool(0.5) { "wait=5" } else { "respond-async" };
         let key = random.random_bool(0.3).then(|| format!("key-{}", random.random::<u64>()));
         Self { change, prefer, key }
@@ -91,15 +66,6 @@ impl Request {
             None => request.send().await,
         }
     }
-}
-
-fn deploy(random: &mut StdRng, region: &str, ports: &[u16], image: &str, word: &str) -> Value {
-    let chosen = ports.choose_multiple(random, 2).zip([80, 81]).take(random.random_range(1..=2));
-    let chosen: Value = chosen.map(|(host, inside)| json!({ "containerPort": inside, "hostPort": host })).collect();
-    let web = with(container("web", image), "ports", chosen);
-    let web = with(web, "envs", envs(&[("PAGE", word.to_owned())]));
-    let web = with(with(web, "configMountPath", json!("/etc/app.conf")), "config", json!(word));
-    pod(region, &[web])
 }
 
 /// The job that an answer names; none = the change was refused, for a reason that is to be expected.

@@ -1,0 +1,25 @@
+//! Breaks a running system on purpose, at random and on schedule, and finds out from journals whether what must always hold
+//! (`design.md` §8) has held. Modules are listed in the order in which a run meets them.
+
+pub mod run;
+
+pub mod links;
+pub mod proxy;
+pub mod world;
+
+pub mod asking;
+pub mod customers;
+pub mod journal;
+pub mod observe;
+
+pub mod faults;
+pub mod probe;
+pub mod schedule;
+
+pub mod settle;
+
+pub mod checker;
+pub mod evidence;
+pub mod resources;
+
+pub mod report;

@@ -1,0 +1,68 @@
+//! What is done to a system: each fault is injected, lasts a while, and is healed.
+
+mod database;
+mod messages;
+mod network;
+mod objects;
+mod process;
+mod storage;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::world::World;
+
+/// A step that is being taken.
+pub type Step<'a, T> = LocalBoxFuture<'a, Result<T>>;
+
+/// Something that goes wrong with a system.
+pub trait Fault {
+    /// What it is called.
+    fn name(&self) -> &'static str;
+
+    /// How long it lasts.
+    fn lasts(&self, random: &mut StdRng) -> Duration {
+        Duration::from_millis(random.random_range(1000..8000))
+    }
+
+    /// Makes it go wrong, and says to what it was done.
+    fn inject<'a>(&'a mut self, world: &'a mut World, random: &'a mut StdRng) -> Step<'a, String>;
+
+    /// Puts an end to it. What the system then does is its own affair.
+    fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()>;
+}
+
+/// Nothing is done: how long a system takes to work "again" that was never broken.
+#[derive(Debug)]
+struct Nothing;
+
+impl Fault for Nothing {
+    fn name(&self) -> &'static str {
+        "(nothing)"
+    }
+
+    fn inject<'a>(&'a mut self, _: &'a mut World, _: &'a mut StdRng) -> Step<'a, String> {
+        async { Ok("to compare".to_owned()) }.boxed_local()
+    }
+
+    fn heal<'a>(&'a mut self, _: &'a mut World) -> Step<'a, ()> {
+        async { Ok(()) }.boxed_local()
+    }
+}
+
+/// Every fault. Those that take long are for long runs.
+pub fn all(long: bool) -> Vec<Box<dyn Fault>> {
+    let mut all: Vec<Box<dyn Fault>> = vec![Box::new(Nothing)];
+    all.extend(process::all(long));
+    all.extend(network::all());
+    all.extend(database::all());
+    all.extend(storage::all());
+    all.extend(messages::all());
+    all.extend(objects::all());
+    all
+}

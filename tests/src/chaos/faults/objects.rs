@@ -1,0 +1,117 @@
+//! Objects of orders that somebody deletes by hand, and a foreign pod that takes a port.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::FutureExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, DeleteParams};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use serde_json::json;
+
+use super::{Fault, Step};
+use crate::agreement::at;
+use crate::chaos::observe::order_of;
+use crate::chaos::world::World;
+
+/// Where foreign pods are.
+const FOREIGN: &str = "e2e-foreign";
+
+/// What is done.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    DeploymentDeleted,
+    PodDeleted,
+    ForeignPod,
+}
+
+/// A fault of the cluster's objects.
+#[derive(Debug)]
+struct ObjectFault {
+    name: &'static str,
+    deed: Deed,
+    foreign: Option<String>,
+}
+
+pub(super) fn all() -> Vec<Box<dyn Fault>> {
+    let faults = [
+        ("deployment-deleted", Deed::DeploymentDeleted),
+        ("pod-deleted", Deed::PodDeleted),
+        ("foreign-pod", Deed::ForeignPod),
+    ];
+    let boxed = faults
+        .into_iter()
+        .map(|(name, deed)| -> Box<dyn Fault> { Box::new(ObjectFault { name, deed, foreign: None }) });
+    boxed.collect()
+}
+
+impl Fault for ObjectFault {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn lasts(&self, random: &mut StdRng) -> Duration {
+        Duration::from_millis(random.random_range(0..10_000))
+    }
+
+    fn inject<'a>(&'a mut self, world: &'a mut World, random: &'a mut StdRng) -> Step<'a, String> {
+        async move {
+            match self.deed {
+                Deed::DeploymentDeleted => {
+                    let (namespace, name) = any(world, random, "/apis/apps/v1/deployments").await?;
+                    let deployments: Api<Deployment> = Api::namespaced(world.cluster.client(), &namespace);
+                    deployments.delete(&name, &DeleteParams::background()).await?;
+                    Ok(name)
+                }
+                Deed::PodDeleted => {
+                    let (namespace, name) = any(world, random, "/api/v1/pods").await?;
+                    world.cluster.delete_pod(&namespace, &name).await?;
+                    Ok(name)
+                }
+                Deed::ForeignPod => {
+                    let port = *world.all_ports.choose(random).context("a port")?;
+                    let name = format!("foreign-{port}-{:08x}", random.random::<u32>());
+                    let ports = json!([{ "containerPort": 80, "hostPort": port }]);
+                    let pod = json!({
+                        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+                        "spec": {
+                            "nodeSelector": { "region": world.system.region },
+                            "terminationGracePeriodSeconds": 0,
+                            "containers": [{ "name": "idle", "image": "pause:1", "ports": ports }]
+                        }
+                    });
+                    world.cluster.make_namespace(FOREIGN).await?;
+                    world.cluster.make_pod(FOREIGN, pod).await?;
+                    self.foreign = Some(name);
+                    Ok(format!("port {port}"))
+                }
+            }
+        }
+        .boxed_local()
+    }
+
+    fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()> {
+        async move {
+            match self.foreign.take() {
+                Some(name) => world.cluster.delete_pod(FOREIGN, &name).await,
+                None => Ok(()),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// Namespace and name of any object of an order that is not about to go.
+async fn any(world: &World, random: &mut StdRng, collection: &str) -> Result<(String, String)> {
+    let mut found = Vec::new();
+    for object in world.cluster.list(collection).await? {
+        let text = |pointer: &str| at(&object, pointer).as_str().unwrap_or_default().to_owned();
+        let is_going = !at(&object, "/metadata/deletionTimestamp").is_null();
+        if order_of(&text("/metadata/namespace")).is_some() && !is_going {
+            found.push((text("/metadata/namespace"), text("/metadata/name")));
+        }
+    }
+    found.choose(random).cloned().context("no order has anything in the cluster")
+}

@@ -1,0 +1,165 @@
+//! The system that is broken: two api instances and two workers, each by way of proxies of its own, and orders that compete
+//! for a narrow range of ports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::asking::Asking;
+use super::customers::{Customer, Owned, make};
+use super::journal::Journal;
+use super::links::{Links, Part, Server};
+use super::observe::Observer;
+use crate::cluster::Cluster;
+use crate::process::{Process, tail};
+use crate::stack::Stack;
+use crate::system::{Medium, System, host_port};
+
+/// How many api instances, and how many workers.
+const EACH: usize = 2;
+/// How many customers, each with one order at a time.
+const CUSTOMERS: usize = 10;
+/// Every so many customers, one has its ports assigned.
+const ASSIGNED_EVERY: usize = 5;
+/// Host ports that customers choose from.
+const CHOSEN_PORTS: usize = 12;
+/// Where the range of assigned ports begins among those, and how many it has beyond them.
+const ASSIGNED_FROM: usize = 8;
+const ASSIGNED_BEYOND: u16 = 6;
+
+/// What a customer does until it is told to stop; all orders that it had.
+pub type Doing = LocalBoxFuture<'static, Result<Vec<Owned>>>;
+
+/// How long after its start a process may still find that it cannot reach a server, and end.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A system in its world.
+#[derive(Debug)]
+pub struct World {
+    /// The system.
+    pub system: System,
+    /// Every process's ways to servers.
+    pub links: Links,
+    /// The cluster, as its administrator.
+    pub cluster: Cluster,
+    /// Host ports that customers choose from.
+    pub ports: Vec<u16>,
+    /// All host ports that any order may have.
+    pub all_ports: Vec<u16>,
+    /// How to ask it.
+    pub asking: Asking,
+    /// What watches it.
+    pub observer: Observer,
+    /// Processes that ended by themselves, and should not have.
+    pub crashes: Vec<String>,
+    spawned: BTreeMap<Part, Instant>,
+}
+
+impl World {
+    /// Starts a system, and waits until it is ready.
+    pub async fn start(journal: Journal) -> Result<Self> {
+        let stack = Stack::get()?;
+        let mut system = System::empty("chaos", &stack.region, Medium::Memory).await?;
+        let mut links = Links::default();
+        let (nats, postgres) = (system.nats.url(), system.database.url()?);
+        for number in 0..EACH {
+            let nats = links.through(Part::Api(number), Server::Nats, &nats).await?;
+            let postgres = links.through(Part::Api(number), Server::Postgres, &postgres).await?;
+            let api = system.spawn_api(&[("VKUBE_NATS_URL", &nats), ("VKUBE_POSTGRES_URL", &postgres)])?;
+            system.apis.push(api);
+        }
+        for api in &mut system.apis {
+            api.ready().await?;
+        }
+        let ports: Vec<u16> = (0..CHOSEN_PORTS).map(|_| host_port()).collect();
+        let (first, last) = (ports.first().context("a port")?, ports.last().context("a port")?);
+        let (from, to) = (ports.get(ASSIGNED_FROM).context("a port")?, last + ASSIGNED_BEYOND);
+        // Nobody else's either.
+        for _ in 0..ASSIGNED_BEYOND {
+            host_port();
+        }
+        let assigned = format!("{from}-{to}");
+        for number in 0..EACH {
+            let nats = links.through(Part::Worker(number), Server::Nats, &nats).await?;
+            let kubeconfig = system.folder().join(format!("kubeconfig-{number}.json"));
+            links.kubeconfig(Part::Worker(number), &stack.kubeconfig, &kubeconfig).await?;
+            let worker = system.new_worker(&[
+                ("VKUBE_NATS_URL", &nats),
+                ("VKUBE_KUBE_KUBECONFIG", &kubeconfig.display().to_string()),
+                ("VKUBE_PORTS_RANDOM_RANGE", &assigned),
+                ("VKUBE_JOB_ROLLOUT_TIMEOUT_SECONDS", "30"),
+            ])?;
+            system.workers.push(worker);
+        }
+        system.ready().await?;
+        let cluster = Cluster::connect(stack).await?;
+        let observer = Observer::start(system.nats.client().await?, cluster.clone(), &system.region).await?;
+        let apis = system.apis.iter().map(|api| api.client.clone()).collect();
+        let asking = Asking { apis, operator_token: system.operator_token.clone(), journal: Arc::new(journal) };
+        let all_ports = (*first..=to).collect();
+        let (crashes, spawned) = (Vec::new(), BTreeMap::new());
+        Ok(Self { system, links, cluster, ports, all_ports, asking, observer, crashes, spawned })
+    }
+
+    /// All processes of the product.
+    pub fn parts(&self) -> Vec<Part> {
+        let apis = (0..self.system.apis.len()).map(Part::Api);
+        apis.chain((0..self.system.workers.len()).map(Part::Worker)).collect()
+    }
+
+    /// A process.
+    pub fn process(&mut self, part: Part) -> Result<&mut Process> {
+        match part {
+            Part::Api(number) => self.system.apis.get_mut(number).map(|api| &mut api.process),
+            Part::Worker(number) => self.system.workers.get_mut(number).map(|worker| &mut worker.process),
+        }
+        .context("there is no such process")
+    }
+
+    /// Starts again whatever has ended, as a supervisor does. What cannot reach its servers when it starts may end.
+    pub fn look_after(&mut self) -> Result<()> {
+        for part in self.parts() {
+            let Some(status) = self.process(part)?.ended()? else { continue };
+            let is_new = self.spawned.get(&part).is_some_and(|spawned| spawned.elapsed() < STARTS_WITHIN);
+            if !is_new || status.code() != Some(1) {
+                let log = tail(self.process(part)?.log(), 3);
+                self.crashes.push(format!("{part:?} ended by itself with {status}: {log}"));
+            }
+            self.spawn_again(part)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a process again after its end, and does not wait until it is ready.
+    pub fn spawn_again(&mut self, part: Part) -> Result<()> {
+        self.spawned.insert(part, Instant::now());
+        match part {
+            Part::Api(number) => self.system.apis.get_mut(number).context("an api")?.spawn_again(),
+            Part::Worker(number) => self.system.workers.get_mut(number).context("a worker")?.spawn_again(),
+        }
+    }
+
+    /// Gives every customer an order. What each of them does, until it is told to stop.
+    pub async fn customers(&self, random: &mut StdRng, going: &Arc<AtomicBool>) -> Result<Vec<Doing>> {
+        let mut customers: Vec<Doing> = Vec::new();
+        for number in 0..CUSTOMERS {
+            let owned = make(&self.system.client()?, &self.asking.operator_token, number % ASSIGNED_EVERY == 0).await?;
+            let customer = Customer {
+                random: StdRng::seed_from_u64(random.random()),
+                region: self.system.region.to_string(),
+                ports: self.ports.clone(),
+                asking: self.asking.clone(),
+                orders: vec![owned],
+            };
+            customers.push(customer.run(going.clone()).boxed_local());
+        }
+        Ok(customers)
+    }
+}
