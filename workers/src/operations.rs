@@ -168,7 +168,7 @@ pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), Ope
     if stands(context, job.id, &job.order) {
         return Err(OperationError::Unready(failure));
     }
-    let mark = Mark { sequence: job.sequence, verb, revision, job: job.id };
+    let mark = Mark { sequence: job.sequence, verb, revision, job: job.id, contents: String::new() };
     context.fences.refuse(&context.cluster, &job.order, &mark, &failure).await?;
     Err(OperationError::Refused(failure))
 }

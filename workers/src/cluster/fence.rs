@@ -23,6 +23,10 @@ const ANNOTATION_VERB: &str = "vkube.dev/verb";
 const ANNOTATION_DELETED: &str = "vkube.dev/deleted";
 /// Annotation: why the job that last moved the fence was refused, as JSON: it is so however often it is delivered.
 const ANNOTATION_REFUSED: &str = "vkube.dev/refused";
+/// Annotation: config maps and Secrets that the order's last jobs made, newest first: the Deployment that knows them may be lost.
+const ANNOTATION_CONTENTS: &str = "vkube.dev/contents";
+/// How many words of earlier jobs are kept there.
+const MAX_EARLIER: usize = 32;
 
 /// A job as its fence knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Mark {
     pub revision: Option<Revision>,
     /// The job.
     pub job: JobId,
+    /// The config maps and Secrets of its target, a word each.
+    pub contents: String,
 }
 
 /// Where a fence stands.
@@ -46,6 +52,8 @@ pub struct Fence {
     pub revision: Option<Revision>,
     /// The sequence of the last delete that was begun.
     pub deleted: Option<Sequence>,
+    /// The config maps and Secrets of its job and of those before it, a word each.
+    pub contents: String,
     /// Why its job was refused; none = it was not.
     pub refused: Option<Failure>,
     /// Whether it was just made: the order's first job here.
@@ -59,6 +67,7 @@ impl Fence {
             sequence: number(ANNOTATION_SEQUENCE)?,
             revision: lease.annotation(ANNOTATION_REVISION).and_then(|text| text.parse().ok()),
             deleted: number(ANNOTATION_DELETED),
+            contents: lease.annotation(ANNOTATION_CONTENTS).unwrap_or_default().to_owned(),
             refused: lease.annotation(ANNOTATION_REFUSED).and_then(|text| serde_json::from_str(text).ok()),
             fresh: false,
         })
@@ -71,7 +80,12 @@ impl Fence {
                 before.and_then(|fence| fence.deleted)
             }
         };
-        Self { sequence: mark.sequence, revision: mark.revision, deleted, refused: None, fresh: before.is_none() }
+        let earlier = before.filter(|_| mark.verb != Verb::Delete).map_or("", |fence| fence.contents.as_str());
+        let own: Vec<&str> = mark.contents.split_whitespace().collect();
+        let earlier = earlier.split_whitespace().filter(|word| !own.contains(word)).take(MAX_EARLIER);
+        let contents = own.iter().copied().chain(earlier).collect::<Vec<_>>().join(" ");
+        let (sequence, revision, fresh) = (mark.sequence, mark.revision, before.is_none());
+        Self { sequence, revision, deleted, contents, refused: None, fresh }
     }
 }
 
@@ -175,6 +189,7 @@ impl Fences {
             (ANNOTATION_JOB, Some(mark.job.to_string())),
             (ANNOTATION_REVISION, fence.revision.map(|revision| revision.to_string())),
             (ANNOTATION_DELETED, fence.deleted.map(|deleted| deleted.to_string())),
+            (ANNOTATION_CONTENTS, Some(fence.contents.clone()).filter(|contents| !contents.is_empty())),
             (ANNOTATION_REFUSED, fence.refused.as_ref().and_then(|refused| serde_json::to_string(refused).ok())),
         ];
         let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
@@ -208,7 +223,8 @@ mod tests {
     use super::*;
 
     fn mark(sequence: u64, verb: Verb) -> Mark {
-        Mark { sequence: sequence.try_into().unwrap(), verb, revision: None, job: JobId::new() }
+        let contents = format!("Secret/env-r{sequence}");
+        Mark { sequence: sequence.try_into().unwrap(), verb, revision: None, job: JobId::new(), contents }
     }
 
     #[test]
@@ -219,6 +235,7 @@ mod tests {
         assert_eq!(deleted.deleted, Some(deleted.sequence));
         let again = Fence::at(&mark(3, Verb::Deploy), Some(&deleted));
         assert_eq!((again.deleted, again.fresh), (Some(deleted.sequence), false));
+        assert_eq!(again.contents, "Secret/env-r3 Secret/env-r2", "what a delete removes is nobody's any more");
     }
 
     #[test]

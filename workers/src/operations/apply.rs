@@ -36,7 +36,13 @@ impl Operation for Target {
         if about.verb == Verb::Expose {
             expose::check(context, self)?;
         }
-        let mark = Mark { sequence: about.sequence, verb: about.verb, revision: Some(self.revision), job: about.id };
+        let mark = Mark {
+            sequence: about.sequence,
+            verb: about.verb,
+            revision: Some(self.revision),
+            job: about.id,
+            contents: leftovers::words(&manifests.contents),
+        };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
         let contents = manifests.contents.as_slice();
         if fence.sequence > about.sequence {
@@ -84,7 +90,7 @@ async fn write_all(
 ) -> Result<Outcome, OperationError> {
     let state = write::namespace(&context.cluster, by, &manifests.namespace, fence).await?;
     FailPoint::NamespaceWritten.reached();
-    let outcome = write::objects(&context.cluster, by, manifests, state).await?;
+    let outcome = write::objects(&context.cluster, by, manifests, state, fence).await?;
     if matches!(outcome, Outcome::Done(_)) {
         expose::apply(context, by, exposure, &manifests.exposure).await?;
         FailPoint::ObjectsWritten.reached();

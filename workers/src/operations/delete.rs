@@ -20,7 +20,13 @@ impl Operation for Delete {
     type Output = ();
 
     async fn run(&self, context: &Context, about: &AboutJob) -> Result<(), OperationError> {
-        let mark = Mark { sequence: about.sequence, verb: Verb::Delete, revision: None, job: about.id };
+        let mark = Mark {
+            sequence: about.sequence,
+            verb: Verb::Delete,
+            revision: None,
+            job: about.id,
+            contents: String::new(),
+        };
         let fence = context.fences.begin(&context.cluster, &about.order, &mark).await?;
         if fence.sequence > about.sequence {
             return Err(OperationError::Superseded { by: fence.sequence });

@@ -1,5 +1,5 @@
 //! What a Deployment's predecessors used and it does not: config maps and Secrets of older revisions. Workers may not list
-//! Secrets, so each Deployment carries a note of them.
+//! Secrets, so each Deployment carries a note of them, and the fence another.
 //!
 //! Every job's apply stamps its sequence on what it applies, and a job removes only what no newer one has stamped, in the
 //! version that it looked at: what a newer job went back to stays, however long an older one slept.
@@ -12,6 +12,7 @@ use futures::future::try_join_all;
 use super::write::written_by;
 use super::{OperationError, RetryCause};
 use crate::cluster::classify::Disposition;
+use crate::cluster::fence::Fence;
 use crate::cluster::{Cluster, Object};
 use crate::kubernetes::{ANNOTATION_EARLIER, ANNOTATION_REPLACED, Kind, Manifest};
 use crate::manifests::references;
@@ -40,6 +41,23 @@ pub(super) fn noting(before: &Object, manifest: &Manifest) -> Manifest {
         }
     }
     noting
+}
+
+/// The same for a Deployment that is not there though it was: somebody deleted it, and what it used is at the fence.
+pub(super) fn noting_lost(fence: &Fence, manifest: &Manifest) -> Manifest {
+    let uses = references(&manifest.body);
+    let mut replaced = read(&fence.contents);
+    replaced.retain(|content| !uses.contains(content));
+    if replaced.is_empty() {
+        manifest.clone()
+    } else {
+        manifest.clone().annotated(ANNOTATION_REPLACED, &print(&replaced))
+    }
+}
+
+/// The contents of a job's target, a word each, for its fence.
+pub(super) fn words(contents: &[Manifest]) -> String {
+    print(&contents.iter().map(|manifest| (manifest.kind, manifest.name.clone())).collect::<Vec<_>>())
 }
 
 /// Removes what the Deployment replaced. The job that wrote it does so.
@@ -108,11 +126,14 @@ fn print(contents: &[Content]) -> String {
 }
 
 fn noted(deployment: &Object, note: &str) -> Vec<Content> {
-    let words = deployment.annotation(note).unwrap_or_default().split_whitespace();
+    read(deployment.annotation(note).unwrap_or_default())
+}
+
+fn read(note: &str) -> Vec<Content> {
     let read = |word: &str| {
         let (kind, name) = word.split_once('/')?;
         let kind = [Kind::Secret, Kind::ConfigMap].into_iter().find(|known| known.as_str() == kind)?;
         Some((kind, name.to_owned()))
     };
-    words.filter_map(read).collect()
+    note.split_whitespace().filter_map(read).collect()
 }

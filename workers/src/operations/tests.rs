@@ -293,6 +293,24 @@ async fn a_deployment_that_is_refused_leaves_the_one_before_with_all_that_it_use
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_somebody_deleted_the_deployment_nothing_stays_of_the_revisions_before() {
+    let (first, second) = (deploy(1), deploy(2));
+    let server = after(&[&first]).await;
+    let calm = context(&server, &Arc::default(), &[&second]);
+    calm.cluster.delete(Kind::Deployment, NAMESPACE, "a", None).await.unwrap();
+    let line = Arc::default();
+    let copy = server.copy();
+    assert_eq!(deliver(&context(&copy, &line, &[&second]), &second).await, "succeeded");
+    assert_is(&copy, &second, "undisturbed");
+    for at in 1..=line.requests() {
+        let server = server.copy();
+        let disturbed = context(&server, &Line::with(at, Fault::Away), &[&second]);
+        assert_eq!(deliver(&disturbed, &second).await, "succeeded", "away at request {at}");
+        assert_is(&server, &second, &format!("away at request {at}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_refused_once_is_refused_whenever_it_is_delivered_again_until_a_newer_job_comes() {
     let (first, second, third) = (deploy(1), deploy(2), deploy(3));
     let sealed = |mut job: Job| {

@@ -103,6 +103,7 @@ pub(super) async fn objects(
     by: &Identity,
     manifests: &Manifests,
     state: Namespace,
+    fence: &Fence,
 ) -> Result<Outcome, OperationError> {
     let namespace = by.namespace();
     let early = manifests.lasting.iter().chain((state == Namespace::Fresh).then_some(&manifests.policy));
@@ -131,7 +132,7 @@ pub(super) async fn objects(
         write(cluster, by, &namespace, &manifests.policy, Known::Nothing).await?;
     }
     let is_first = current.is_none();
-    let Written::Done(deployment) = deployment(cluster, by, manifests, current).await? else {
+    let Written::Done(deployment) = deployment(cluster, by, manifests, current, fence).await? else {
         return Ok(Outcome::Overtaken);
     };
     FailPoint::DeploymentWritten.reached();
@@ -148,6 +149,7 @@ async fn deployment(
     by: &Identity,
     manifests: &Manifests,
     mut current: Option<Object>,
+    fence: &Fence,
 ) -> Result<Written, OperationError> {
     let (namespace, manifest) = (by.namespace(), &manifests.deployment);
     for _ in 0..TRIES {
@@ -163,7 +165,7 @@ async fn deployment(
         }
         let noting = match &current {
             Some(before) => leftovers::noting(before, manifest),
-            None => manifest.clone(),
+            None => leftovers::noting_lost(fence, manifest),
         };
         if let Some(deployment) = apply(cluster, &namespace, &noting, current.as_ref()).await? {
             return Ok(Written::Done(deployment));
