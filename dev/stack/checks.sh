@@ -2,13 +2,16 @@
 # The steps of dev/test. Each writes to a log of its own and says how long it took; the first that fails ends the run.
 
 # shellcheck disable=SC2034 # read by dev/test
-ALL_CHECKS=(fmt clippy unit doc imports shell compose e2e)
+ALL_CHECKS=(fmt clippy unit doc imports shell compose e2e chaos)
 # One TLS stack (ring): these must be nobody's dependency.
 FORBIDDEN_CRATES=(aws-lc-rs aws-lc-sys openssl openssl-sys native-tls)
 SERVERS_BUILD=''
 
 # Tests wait more than they compute.
 E2E_THREADS=${VKUBE_E2E_THREADS:-8}
+
+# The seed of the short run of the chaos suite.
+CHAOS_SEED=1
 
 make_check_folder() { CHECKS=$(mktemp -d "${TMPDIR:-/tmp}/vkube-test.XXXXXX"); }
 
@@ -47,7 +50,7 @@ prepare_checks() {
   install_cargo
   if wanted fmt; then install_rust_component rustfmt; fi
   if wanted clippy; then install_rust_component clippy; fi
-  if wanted e2e; then
+  if wanted e2e || wanted chaos; then
     install_all
     build_servers_meanwhile
   fi
@@ -74,6 +77,7 @@ check_unit() {
   build_server nats
   VKUBE_NATS_SERVER=$(server_dir nats)/nats-server logged unit cargo test --locked --workspace --exclude e2e --no-fail-fast ||
     fail "a test fails"
+  logged unit cargo test --locked --package e2e --lib || fail "a test of the harness fails"
 }
 
 check_doc() {
@@ -126,6 +130,7 @@ build_servers_meanwhile() {
 
 servers_are_built() {
   local pid=$SERVERS_BUILD
+  if [ -z "$pid" ]; then return; fi
   wait "$pid" || fail "the servers could not be built" "$CHECKS/servers.log"
   SERVERS_BUILD=''
 }
@@ -138,6 +143,15 @@ check_e2e() {
   patiently "building the e2e tests" "$log" "${tests[@]}" --no-run || fail "the e2e tests do not build" "$log"
   servers_are_built
   logged e2e "$STACK_DIR/test-stack" run -- "${tests[@]}" --offline -- --test-threads="$E2E_THREADS" || fail "an e2e test fails"
+}
+
+# A short run that is always the same: 'dev/chaos' runs longer ones, with the binaries of a release.
+check_chaos() {
+  local log=$CHECKS/chaos-build.log
+  patiently "building the binaries with fail points" "$log" build_with_fail_points || fail "the workspace does not build" "$log"
+  servers_are_built
+  logged chaos "$STACK_DIR/test-stack" run -- "$(binaries_dir)/chaos" --seed "$CHAOS_SEED" --minutes 1 --mixed ||
+    fail "something that must always hold did not"
 }
 
 # counted WORD: the numbers before it in the results of every test run, added up.

@@ -2,10 +2,19 @@
 # What a person's shell and the e2e tests are told about a stack.
 
 # Where cargo, called in the checkout, puts what it builds.
-binaries_dir() {
+# target_dir: where cargo puts what it builds.
+target_dir() {
   local target=${CARGO_TARGET_DIR:-target}
   if [[ $target != /* ]]; then target=$ROOT/$target; fi
-  printf '%s/debug\n' "$target"
+  printf '%s\n' "$target"
+}
+
+binaries_dir() { printf '%s/debug\n' "$(target_dir)"; }
+
+# build_with_fail_points OPTION...: the product, and what breaks it on purpose.
+build_with_fail_points() {
+  cargo build --locked --package api --package workers --package cli --package e2e --bins \
+    --features api/failpoints,workers/failpoints "$@"
 }
 
 # export_line NAME VALUE

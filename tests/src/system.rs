@@ -199,6 +199,12 @@ fn start(name: &str, program: &Path, settings: &BTreeMap<&str, String>, log: &Pa
     Process::start(name, program, &[], &env, log)
 }
 
+fn with(settings: &BTreeMap<&'static str, String>, more: Settings<'_>) -> BTreeMap<&'static str, String> {
+    let mut all = settings.clone();
+    all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    all
+}
+
 /// A running api instance.
 #[derive(Debug)]
 pub struct Api {
@@ -242,8 +248,13 @@ impl Api {
 
     /// Starts it again with the same settings, after its end, and does not wait.
     pub fn spawn_again(&mut self) -> Result<()> {
+        self.spawn_again_with(&[])
+    }
+
+    /// The same with these variables besides, this once.
+    pub fn spawn_again_with(&mut self, more: Settings<'_>) -> Result<()> {
         let log = self.process.log().to_owned();
-        self.process = start("vkube-api", self.program, &self.settings, &log)?;
+        self.process = start("vkube-api", self.program, &with(&self.settings, more), &log)?;
         Ok(())
     }
 }
@@ -278,8 +289,13 @@ impl Worker {
 
     /// Starts it again with the same settings, after its end, and does not wait.
     pub fn spawn_again(&mut self) -> Result<()> {
+        self.spawn_again_with(&[])
+    }
+
+    /// The same with these variables besides, this once.
+    pub fn spawn_again_with(&mut self, more: Settings<'_>) -> Result<()> {
         let log = self.process.log().to_owned();
-        self.process = start("vkube-worker", self.program, &self.settings, &log)?;
+        self.process = start("vkube-worker", self.program, &with(&self.settings, more), &log)?;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod database;
 mod messages;
 mod network;
 mod objects;
+mod points;
 mod process;
 mod storage;
 
@@ -59,6 +60,7 @@ impl Fault for Nothing {
 pub fn all(long: bool) -> Vec<Box<dyn Fault>> {
     let mut all: Vec<Box<dyn Fault>> = vec![Box::new(Nothing)];
     all.extend(process::all(long));
+    all.extend(points::all());
     all.extend(network::all());
     all.extend(database::all());
     all.extend(storage::all());

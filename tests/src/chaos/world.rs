@@ -20,7 +20,7 @@ use super::observe::Observer;
 use crate::cluster::Cluster;
 use crate::process::{Process, tail};
 use crate::stack::Stack;
-use crate::system::{Medium, System, host_port};
+use crate::system::{Medium, Settings, System, host_port};
 
 /// How many api instances, and how many workers.
 const EACH: usize = 2;
@@ -139,10 +139,15 @@ impl World {
 
     /// Starts a process again after its end, and does not wait until it is ready.
     pub fn spawn_again(&mut self, part: Part) -> Result<()> {
+        self.spawn_again_with(part, &[])
+    }
+
+    /// The same with these variables besides, this once.
+    pub fn spawn_again_with(&mut self, part: Part, more: Settings<'_>) -> Result<()> {
         self.spawned.insert(part, Instant::now());
         match part {
-            Part::Api(number) => self.system.apis.get_mut(number).context("an api")?.spawn_again(),
-            Part::Worker(number) => self.system.workers.get_mut(number).context("a worker")?.spawn_again(),
+            Part::Api(number) => self.system.apis.get_mut(number).context("an api")?.spawn_again_with(more),
+            Part::Worker(number) => self.system.workers.get_mut(number).context("a worker")?.spawn_again_with(more),
         }
     }
 
