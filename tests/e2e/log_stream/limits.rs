@@ -253,12 +253,12 @@ fn a_client_that_never_reads_loses_its_place_within_two_minutes() -> Result<()> 
         system.workers.push(worker);
         system.ready().await?;
         let order = runs(t, &system, &flood("flood")).await?;
-        let _unread = ask_and_wait(&system.apis[0], &order).await?;
+        let mut unread = ask_and_wait(&system.apis[0], &order).await?;
+        let mut begun = [0; 12];
+        tokio::time::timeout(Duration::from_secs(20), unread.read_exact(&mut begun)).await??;
+        ensure!(begun.ends_with(b" 200"), "{}", String::from_utf8_lossy(&begun));
         let one_more = async || order.request(reqwest::Method::GET, "/k8s/pod/logs").send_stream().await;
-        until("the place is taken", Duration::from_secs(5), async || {
-            Ok((one_more().await?.status() == 503).then_some(()))
-        })
-        .await?;
+        ensure!(one_more().await?.status() == 503, "the place is not taken");
         until("there is room again", Duration::from_mins(2), async || {
             Ok((one_more().await?.status() == 200).then_some(()))
         })
