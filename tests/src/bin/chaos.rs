@@ -16,7 +16,7 @@ async fn main() -> Result<ExitCode> {
     let violations = match run(&wanted).await {
         Ok(violations) => violations,
         Err(error) => {
-            writeln!(std::io::stdout().lock(), "the run could not be ended: {error:?}")?;
+            writeln!(std::io::stdout().lock(), "the run could not be ended: {error:#}")?;
             1
         }
     };

@@ -47,8 +47,7 @@ impl Fault for Ends {
         async move {
             let is_of_worker = self.at.name().starts_with("worker-");
             let parts = world.parts().into_iter();
-            let candidates: Vec<Part> =
-                parts.filter(|part| matches!(part, Part::Worker(_)) == is_of_worker).collect();
+            let candidates: Vec<Part> = parts.filter(|part| matches!(part, Part::Worker(_)) == is_of_worker).collect();
             let victim = *candidates.choose(random).context("somebody")?;
             let passed = random.random_range(0..PASSED);
             world.process(victim)?.kill().await?;
