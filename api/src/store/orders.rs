@@ -1,5 +1,9 @@
 //! Table `orders`: what customers have paid for.
 
+mod listing;
+
+pub use listing::Filter;
+
 use common::ingress::Ingress;
 use common::name::{OrderId, RegionCode, Revision, Sequence};
 use common::pod::Storage;
@@ -11,7 +15,7 @@ use tokio_postgres::types::{Json, ToSql};
 use super::history::{Changed, Event, Word, key_taken};
 use super::jobs::{self, Job, counter};
 use super::target::StoredTarget;
-use super::{Page, Store, StoreError, parsed};
+use super::{Store, StoreError, parsed};
 
 /// How an order gets its host ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,19 +202,6 @@ pub enum Created {
     KeyTaken,
 }
 
-/// One operator's view of the list of orders.
-#[derive(Debug, Default)]
-pub struct Filter {
-    /// Only of this region.
-    pub region: Option<RegionCode>,
-    /// Only with exactly this e-mail address.
-    pub email: Option<String>,
-    /// Only in this state.
-    pub status: Option<ServiceStatus>,
-    /// Only older than this order, by time of making and id.
-    pub after: Option<(Timestamp, OrderId)>,
-}
-
 /// Where an order stands in its life (`wire.md` §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceStatus {
@@ -382,40 +373,6 @@ impl Store {
     pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
         let sql = format!("select {COLUMNS} from orders o where o.id = $1");
         self.row(&sql, &[&id.as_str()]).await?.map(|row| order(&row)).transpose()
-    }
-
-    /// Orders, newest first.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn orders(&self, filter: &Filter, limit: usize) -> Result<Page<Order>, StoreError> {
-        // Only what is asked for stands in the statement, so that each form is planned by the index that fits it.
-        let only = |asked: bool, condition, everything| if asked { condition } else { everything };
-        let region = only(filter.region.is_some(), "o.region = $3", "$3::text is null");
-        let email = only(filter.email.is_some(), "o.email = $4", "$4::text is null");
-        let newest = |which: &&str| {
-            format!(
-                "(select * from orders o where (o.created_at, o.id) < (coalesce($1::timestamptz, 'infinity'), \
-                 coalesce($2::text, '')) and {region} and {email} and {which} \
-                 order by o.created_at desc, o.id desc limit $5)"
-            )
-        };
-        let statuses = filter.status.map_or(&["true"][..], ServiceStatus::conditions);
-        let parts: Vec<String> = statuses.iter().map(newest).collect();
-        let sql = format!(
-            "select {COLUMNS} from ({}) o order by o.created_at desc, o.id desc limit $5",
-            parts.join(" union all ")
-        );
-        let (after, after_id) = filter.after.as_ref().map(|(at, id)| (*at, id.as_str())).unzip();
-        let values: [&(dyn ToSql + Sync); 5] = [
-            &after,
-            &after_id,
-            &filter.region.as_ref().map(RegionCode::as_str),
-            &filter.email,
-            &parsed("limit", i64::try_from(limit + 1))?,
-        ];
-        let rows = self.rows(&sql, &values).await?;
-        Ok(Page::cut(rows.iter().map(order).collect::<Result<_, _>>()?, limit))
     }
 
     /// Ends an order that never ran anywhere. No = it has ended, or has a region by now.
