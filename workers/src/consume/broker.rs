@@ -78,7 +78,7 @@ impl Broker {
     /// Waits for the first connection, and checks that the server is new enough. None = told to stop.
     pub async fn ready(&self, stop: &CancellationToken) -> Result<Option<()>, BrokerError> {
         let mut connects = self.connects();
-        while !self.is_connected() {
+        while !(self.is_connected() && self.knows_server().await) {
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 _ = connects.changed() => {}
@@ -91,6 +91,12 @@ impl Broker {
         } else {
             Err(BrokerError::TooOld { found: self.client.server_info().version })
         }
+    }
+
+    /// Whether the client knows whom it is connected to: it says "connected" a moment before, and flushes after.
+    async fn knows_server(&self) -> bool {
+        let flushed = timeout(FLUSH_TIMEOUT, self.client.flush()).await;
+        matches!(flushed, Ok(Ok(()))) && self.client.try_server_info().is_some()
     }
 
     /// Whether there is a connection right now.
