@@ -59,18 +59,9 @@ impl Statuses for AdminChangeFailures {
 struct OrderChangeFailures;
 
 impl Statuses for OrderChangeFailures {
-    const ALL: &'static [(u16, &'static str)] = &[
-        (400, "Problems of the body; `details` names each field"),
-        (401, "The token is missing or not valid"),
-        (404, "There is no such order or region, or no operator is configured"),
-        (409, "An order with this id was made from another body, or the order has ended"),
-        (408, "The body did not come in time"),
-        (413, "The body is too large"),
-        (415, "The body is not JSON"),
-        (422, "The key was used for another request"),
-        (500, "`server error`"),
-        (503, "The service is busy; try again"),
-    ];
+    const ALL: &'static [(u16, &'static str)] = AdminChangeFailures::ALL;
+    const MORE: &'static [(u16, &'static str)] =
+        &[(409, "An order with this id was made from another body, or the order has ended")];
 }
 
 /// An order as its operator sees it: with its dates, in unix seconds, 0 until it is activated by its first successful deploy.

@@ -182,6 +182,8 @@ pub(super) struct Fails<S>(AppError, PhantomData<fn() -> S>);
 pub(super) trait Statuses {
     /// Each with what it means here.
     const ALL: &'static [(u16, &'static str)];
+    /// Those that it has besides, where all are another operation's too.
+    const MORE: &'static [(u16, &'static str)] = &[];
 }
 
 impl<S> From<AppError> for Fails<S> {
@@ -209,7 +211,7 @@ impl<S: Statuses> ApiResponse for Fails<S> {
             }],
             headers: Vec::new(),
         };
-        MetaResponses { responses: S::ALL.iter().map(response).collect() }
+        MetaResponses { responses: S::ALL.iter().chain(S::MORE).map(response).collect() }
     }
 
     fn register(registry: &mut Registry) {
