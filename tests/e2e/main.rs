@@ -32,6 +32,7 @@ mod life;
 mod lifecycle;
 mod outage;
 mod property;
+mod repair;
 
 mod cost;
 mod layout;
