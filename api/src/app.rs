@@ -6,6 +6,7 @@ pub mod admission;
 pub mod cancel;
 pub mod change;
 pub mod deploy;
+pub mod drift;
 pub mod edit;
 pub mod error;
 pub mod expose;
@@ -42,6 +43,7 @@ use crate::bus::Bus;
 use crate::registry::Registry;
 use crate::store::Store;
 use admission::{AdmissionSettings, Admissions};
+use drift::DriftPolicy;
 use life::LifeSettings;
 use log_stream::LogStreams;
 use secret::Secrets;
@@ -55,6 +57,8 @@ pub struct AppSettings {
     pub read_deadline: Duration,
     /// When the steps of an order's life are due.
     pub life: LifeSettings,
+    /// What is done about orders that were changed by hand.
+    pub drift: DriftPolicy,
     /// How many may follow logs.
     pub followers: AdmissionSettings,
 }
@@ -136,6 +140,7 @@ impl App {
         tasks.spawn(app.clone().relay(stop.clone()));
         tasks.spawn(app.clone().sweep(stop.clone()));
         tasks.spawn(app.clone().live(stop.clone()));
+        tasks.spawn(app.clone().mend(stop.clone()));
         app
     }
 

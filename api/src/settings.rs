@@ -94,6 +94,11 @@ const ORDER_DELETE_AFTER_SECONDS: Setting = Setting::new(
 );
 const ORDER_SWEEP_SECONDS: Setting =
     Setting::new("VKUBE_ORDER_SWEEP_SECONDS", "5", "How often to look which orders are at their end, in seconds.");
+const DRIFT: Setting = Setting::new(
+    "VKUBE_DRIFT",
+    "repair",
+    "What to do about an order that somebody changed by hand in its cluster: repair it, or only report it.",
+);
 const SHUTDOWN_GRACE_MS: Setting = Setting::new(
     "VKUBE_SHUTDOWN_GRACE_MS",
     "20000",
@@ -104,7 +109,7 @@ const SHUTDOWN_GRACE_MS: Setting = Setting::new(
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 28] = [
+pub const ALL: [Setting; 29] = [
     HTTP_LISTEN,
     HTTP_MAX_BODY_BYTES,
     HTTP_MAX_IN_FLIGHT,
@@ -130,6 +135,7 @@ pub const ALL: [Setting; 28] = [
     ORDER_WARN_SECONDS,
     ORDER_DELETE_AFTER_SECONDS,
     ORDER_SWEEP_SECONDS,
+    DRIFT,
     SHUTDOWN_GRACE_MS,
     TelemetrySettings::ALL[0],
     TelemetrySettings::ALL[1],
@@ -234,6 +240,7 @@ impl Settings {
         let change_deadline = read.milliseconds(&CHANGE_DEADLINE_MS);
         let read_deadline = read.milliseconds(&READ_DEADLINE_MS);
         let life = life(&mut read);
+        let drift = read.required(&DRIFT);
         let most = size(&mut read, &LOG_FOLLOWERS, 1..=100_000);
         let most_per_order = size(&mut read, &LOG_FOLLOWERS_PER_ORDER, 1..=100_000);
         let shutdown_grace = read.milliseconds(&SHUTDOWN_GRACE_MS);
@@ -262,6 +269,7 @@ impl Settings {
                     read_deadline: read_deadline?,
                     followers: AdmissionSettings { most: most?, most_per_order: most_per_order? },
                     life: life?,
+                    drift: drift?,
                 },
                 secret_key: secret_key?,
                 operators,

@@ -15,6 +15,7 @@ pub mod orders;
 mod pool;
 mod publishing;
 pub mod queues;
+pub mod repair;
 pub mod revisions;
 pub mod target;
 

@@ -50,6 +50,8 @@ pub enum Change {
     Expose(Target),
     /// Takes back a job that had not begun: the target is the one before it.
     Cancel(Target),
+    /// Writes all objects anew, as somebody changed them by hand; a pod that is as it should be is left alone.
+    Repair(Target),
     /// Removes all that the order has in the region, its volume included.
     Delete(Delete),
 }
@@ -64,6 +66,7 @@ impl Change {
             Self::Start(_) => Verb::Start,
             Self::Expose(_) => Verb::Expose,
             Self::Cancel(_) => Verb::Cancel,
+            Self::Repair(_) => Verb::Repair,
             Self::Delete(_) => Verb::Delete,
         }
     }
@@ -82,6 +85,7 @@ impl Change {
             Verb::Start => Self::Start(target),
             Verb::Expose => Self::Expose(target),
             Verb::Cancel => Self::Cancel(target),
+            Verb::Repair => Self::Repair(target),
             Verb::Delete => Self::Delete(Delete {}),
         })
     }
@@ -103,14 +107,16 @@ pub enum Verb {
     Expose,
     /// See [`Change::Cancel`].
     Cancel,
+    /// See [`Change::Repair`].
+    Repair,
     /// See [`Change::Delete`].
     Delete,
 }
 
 impl Verb {
     /// Every verb there is.
-    pub const ALL: [Self; 7] =
-        [Self::Deploy, Self::Restart, Self::Stop, Self::Start, Self::Expose, Self::Cancel, Self::Delete];
+    pub const ALL: [Self; 8] =
+        [Self::Deploy, Self::Restart, Self::Stop, Self::Start, Self::Expose, Self::Cancel, Self::Repair, Self::Delete];
 
     /// The verb as it stands in subjects, in PostgreSQL and in REST.
     pub fn as_str(self) -> &'static str {
@@ -121,6 +127,7 @@ impl Verb {
             Self::Start => "start",
             Self::Expose => "expose",
             Self::Cancel => "cancel",
+            Self::Repair => "repair",
             Self::Delete => "delete",
         }
     }

@@ -128,9 +128,15 @@ pub struct PortKey {
     pub host: HostPort,
 }
 
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.protocol.as_key_token(), self.port)
+    }
+}
+
 impl fmt::Display for PortKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.region, self.host.protocol.as_key_token(), self.host.port)
+        write!(f, "{}.{}", self.region, self.host)
     }
 }
 

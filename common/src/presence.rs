@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::name::OrderId;
 use crate::port::PortRange;
 use crate::sealed::PublicKey;
 
@@ -16,6 +17,12 @@ pub const PRESENCE_STALE_AFTER: Duration = Duration::from_secs(20);
 
 /// A region that has said nothing for this long accepts no more changes (`wire.md` §6).
 pub const REGION_LOST_AFTER: Duration = Duration::from_hours(24);
+
+/// The most orders that one word names as changed by hand; where there are more, the next words name them in turn.
+pub const MAX_DRIFTED: usize = 20;
+
+/// The most objects that are named of one order.
+pub const MAX_DRIFTED_OBJECTS: usize = 8;
 
 /// One worker's word. Read with whatever fields are known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +49,21 @@ pub struct Presence {
     pub requests: Option<Resources>,
     /// Jobs and reads in the worker's hands.
     pub in_flight: u32,
+    /// Orders that somebody changed by hand, at most [`MAX_DRIFTED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifted: Vec<Drift>,
+}
+
+/// An order whose objects are not as its jobs wrote them. While one is at work that is no wonder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The order.
+    pub order: OrderId,
+    /// What is wrong, an object each: `NetworkPolicy/pod is missing`. At most [`MAX_DRIFTED_OBJECTS`].
+    pub objects: Vec<String>,
+    /// The same of volume claims: what is made in their place is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
 }
 
 /// An amount of CPU and memory.

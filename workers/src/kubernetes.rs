@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use common::name::{JobId, OrderId, Revision, Sequence};
+use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -30,6 +31,9 @@ pub const ANNOTATION_CONTENT: &str = "vkube.dev/content";
 pub const ANNOTATION_REPLACED: &str = "vkube.dev/replaced";
 /// Annotation of a Deployment: what its predecessors had replaced, and may not have removed.
 pub const ANNOTATION_EARLIER: &str = "vkube.dev/replaced-earlier";
+
+/// Annotation of a Deployment: all objects of the order beside it, a word each.
+pub const ANNOTATION_OBJECTS: &str = "vkube.dev/objects";
 
 /// The namespace of an order.
 pub fn namespace_of(order: &OrderId) -> String {
@@ -69,6 +73,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds of what is in an order's namespace beside its pods.
+    pub const OF_ORDERS: [Self; 9] = [
+        Self::ServiceAccount,
+        Self::ResourceQuota,
+        Self::NetworkPolicy,
+        Self::PersistentVolumeClaim,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Deployment,
+        Self::Service,
+        Self::Ingress,
+    ];
+
     /// The kind as Kubernetes spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -86,23 +103,57 @@ impl Kind {
         }
     }
 
+    /// The kind as a collection: its group (empty = core), all of which are of version `v1`, and its plural.
+    fn collection(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Namespace => ("", "namespaces"),
+            Self::ServiceAccount => ("", "serviceaccounts"),
+            Self::ResourceQuota => ("", "resourcequotas"),
+            Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
+            Self::PersistentVolumeClaim => ("", "persistentvolumeclaims"),
+            Self::ConfigMap => ("", "configmaps"),
+            Self::Secret => ("", "secrets"),
+            Self::Deployment => ("apps", "deployments"),
+            Self::Service => ("", "services"),
+            Self::Ingress => ("networking.k8s.io", "ingresses"),
+            Self::Lease => ("coordination.k8s.io", "leases"),
+        }
+    }
+
+    /// The kind as a watch asks for it.
+    pub fn resource(self) -> ApiResource {
+        let (group, plural) = self.collection();
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", self.as_str()), plural)
+    }
+
     /// The path of the kind's collection: of a namespace, or of the cluster.
     pub fn path(self, namespace: &str) -> String {
-        let (group, plural) = match self {
-            Self::Namespace => return "/api/v1/namespaces".to_owned(),
-            Self::ServiceAccount => ("api/v1", "serviceaccounts"),
-            Self::ResourceQuota => ("api/v1", "resourcequotas"),
-            Self::NetworkPolicy => ("apis/networking.k8s.io/v1", "networkpolicies"),
-            Self::PersistentVolumeClaim => ("api/v1", "persistentvolumeclaims"),
-            Self::ConfigMap => ("api/v1", "configmaps"),
-            Self::Secret => ("api/v1", "secrets"),
-            Self::Deployment => ("apis/apps/v1", "deployments"),
-            Self::Service => ("api/v1", "services"),
-            Self::Ingress => ("apis/networking.k8s.io/v1", "ingresses"),
-            Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
-        };
-        format!("/{group}/namespaces/{namespace}/{plural}")
+        let (group, plural) = self.collection();
+        let of_group = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
+        match self {
+            Self::Namespace => format!("{of_group}/{plural}"),
+            _ => format!("{of_group}/namespaces/{namespace}/{plural}"),
+        }
     }
+}
+
+/// An object in an order's namespace.
+pub type ObjectName = (Kind, String);
+
+/// Objects as an annotation names them: a word each, `ConfigMap/config-r1`.
+pub fn print_names(names: impl IntoIterator<Item = ObjectName>) -> String {
+    let words = names.into_iter().map(|(kind, name)| format!("{}/{name}", kind.as_str()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The objects that an annotation names.
+pub fn read_names(words: &str) -> Vec<ObjectName> {
+    let read = |word: &str| {
+        let (kind, name) = word.split_once('/')?;
+        let kind = Kind::OF_ORDERS.into_iter().find(|known| known.as_str() == kind)?;
+        Some((kind, name.to_owned()))
+    };
+    words.split_whitespace().filter_map(read).collect()
 }
 
 /// Which change of which order an object is written for.
@@ -116,6 +167,8 @@ pub struct Identity {
     pub revision: Revision,
     /// The job that makes it.
     pub job: JobId,
+    /// Whether everything is written, also what seems to be as it should.
+    pub repairs: bool,
 }
 
 impl Identity {

@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod consume;
 pub mod context;
+pub mod drift;
 pub mod health;
 pub mod host_ports;
 pub mod kubernetes;

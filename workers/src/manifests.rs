@@ -16,7 +16,7 @@ pub use deployment::references;
 pub use ingress::ISSUED_SECRET;
 pub use objects::SINGLE;
 
-use crate::kubernetes::{Identity, Manifest};
+use crate::kubernetes::{ANNOTATION_OBJECTS, Identity, Manifest, print_names};
 use crate::settings::PodSettings;
 
 /// All objects of one revision, in the order in which they are written.
@@ -58,11 +58,13 @@ impl Manifests {
         contents.extend(secrets::environment(by, pod, keys)?);
         let namespace = objects::namespace(by);
         let policy = network::network_policy(by, target, &settings.egress_deny);
-        let deployment = deployment::deployment(by, target, region, settings);
         let exposure = match target.exposure.ingress() {
             Some(ingress) => ingress::exposure(by, ingress, &settings.ingress),
             None => Vec::new(),
         };
+        let others = lasting.iter().chain([&policy]).chain(&contents).chain(&exposure);
+        let others = print_names(others.map(|manifest| (manifest.kind, manifest.name.clone())));
+        let deployment = deployment::deployment(by, target, region, settings).annotated(ANNOTATION_OBJECTS, &others);
         Ok(Self { namespace, lasting, policy, contents, deployment, exposure })
     }
 }

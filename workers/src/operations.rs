@@ -161,7 +161,8 @@ pub async fn run_job(context: &Context, job: &Job, slot: Slot) -> Result<(), Ope
         | Change::Stop(target)
         | Change::Start(target)
         | Change::Expose(target)
-        | Change::Cancel(target) => (target.run(context, &about).await, Some(target.revision)),
+        | Change::Cancel(target)
+        | Change::Repair(target) => (target.run(context, &about).await, Some(target.revision)),
         Change::Delete(delete) => (delete.run(context, &about).await, None),
     };
     let Err(OperationError::Refused(failure)) = run else { return run };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::name::Instance;
 use common::port::PortRange;
-use common::presence::{Node, PRESENCE_EVERY, Presence, Resources};
+use common::presence::{Drift, Node, PRESENCE_EVERY, Presence, Resources};
 use common::stream::REGIONS;
 use common::subject;
 use jiff::Timestamp;
@@ -39,13 +39,15 @@ pub struct Herald {
     pub random_ports: PortRange,
     /// What is in hand.
     pub in_flight: InFlight,
+    /// Which orders were changed by hand.
+    pub drifted: watch::Receiver<Vec<Drift>>,
 }
 
 impl Herald {
     /// Says it until told to stop, and then, once more, that no work is taken any longer.
     pub async fn run(&self, stop: &CancellationToken) {
         let mut look = interval(LOOK_EVERY);
-        let mut facts = self.facts.clone();
+        let (mut facts, mut drifted) = (self.facts.clone(), self.drifted.clone());
         let begun = Instant::now();
         let mut said: Option<(Instant, bool)> = None;
         loop {
@@ -54,6 +56,7 @@ impl Herald {
                 () = stop.cancelled() => break,
                 _ = look.tick() => false,
                 Ok(()) = facts.changed() => true,
+                Ok(()) = drifted.changed() => true,
             };
             let ready = self.is_ready();
             // At first the bucket may not be there yet, and nobody says that a word was lost.
@@ -96,6 +99,7 @@ impl Herald {
                 .map(|n| Node { ready: n.takes_pods(), name: n.name, cpu: n.cpu, memory: n.memory })
                 .collect(),
             in_flight: self.in_flight.count(),
+            drifted: self.drifted.borrow().clone(),
         };
         let subject = subject::bucket_subject(REGIONS, &subject::presence_key(region, &self.worker));
         let Ok(body) = serde_json::to_vec(&presence) else { return };

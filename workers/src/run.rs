@@ -17,6 +17,7 @@ use crate::cluster::fence::Fences;
 use crate::cluster::{Cluster, ConnectError, Facts, Mirrors};
 use crate::consume::{Broker, BrokerError, Follows, InFlight, Jobs, Queue, Reads};
 use crate::context::Context;
+use crate::drift::Looker;
 use crate::health::{Check, Health};
 use crate::observed_ports::Observer;
 use crate::presence::Herald;
@@ -73,7 +74,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let cluster = Cluster::connect(&settings.cluster).await?;
     let broker = Broker::connect(&settings.nats, &settings.region, &worker).await?;
-    let fences = Fences { namespace: settings.cluster.namespace.clone(), worker: worker.clone() };
+    let (namespace, region) = (settings.cluster.namespace.clone(), settings.region.clone());
+    let fences = Fences { namespace, worker: worker.clone(), region };
     let context = Arc::new(Context {
         region: settings.region.clone(),
         keys: Arc::new(settings.keys),
@@ -144,14 +146,14 @@ async fn drained(tasks: &mut JoinSet<()>) {
 
 fn watch_cluster(parts: &Parts, tasks: &mut JoinSet<()>, leave: &CancellationToken) {
     let (context, token) = (Arc::clone(&parts.context), leave.clone());
-    tasks.spawn(async move { context.mirrors.pods.follow(&context.cluster, &token).await });
-    let (context, token) = (Arc::clone(&parts.context), leave.clone());
-    tasks.spawn(async move { context.mirrors.deployments.follow(&context.cluster, &token).await });
+    tasks.spawn(async move { context.mirrors.follow(&context.cluster, &context.fences.namespace, &token).await });
     let (context, token) = (Arc::clone(&parts.context), leave.clone());
     tasks.spawn(async move { context.cluster.follow_facts(&context.facts, &token).await });
 }
 
 fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    let (found, drifted) = watch::channel(Vec::new());
+    let looker = Looker { context: Arc::clone(&parts.context), found };
     let herald = Herald {
         context: Arc::clone(&parts.context),
         broker: parts.broker.clone(),
@@ -159,7 +161,10 @@ fn tell(parts: &Parts, settings: &PortSettings, tasks: &mut JoinSet<()>, stop: &
         facts: parts.context.facts.subscribe(),
         random_ports: settings.random,
         in_flight: parts.in_flight.clone(),
+        drifted,
     };
+    let token = stop.clone();
+    tasks.spawn(async move { looker.run(&token).await });
     let token = stop.clone();
     tasks.spawn(async move { herald.run(&token).await });
     let observer = Observer {

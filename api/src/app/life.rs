@@ -105,9 +105,9 @@ impl App {
     }
 
     /// Publishes jobs that were accepted; those that cannot be are the relay's.
-    async fn publish(&self, taken: Vec<Taken>) {
+    pub(super) async fn publish(&self, taken: Vec<Taken>) {
         for Taken { job, order, verb, .. } in &taken {
-            tracing::info!(%order, %job, verb = verb.as_str(), "a step of the order's life is due");
+            tracing::info!(%order, %job, verb = verb.as_str(), "the system makes a job");
         }
         let messages = futures::stream::iter(taken.into_iter().filter_map(|taken| taken.message));
         messages.for_each_concurrent(PUBLISHED_AT_ONCE, async |message| drop(self.run(&message, Wait::No).await)).await;

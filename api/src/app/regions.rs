@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use common::failure::Reason;
 use common::name::RegionCode;
+use common::presence::Drift;
 
 use super::App;
 use super::change::{expect_nothing, key_reused};
@@ -29,10 +30,13 @@ pub struct RegionDetails {
     pub queue: Option<Queue>,
     /// How many deletes wait for an operator's word.
     pub deletes_held: u64,
+    /// Which orders were changed by hand in its cluster.
+    pub drifted: Vec<Drift>,
 }
 
 impl App {
-    /// Every region that has workers, orders, jobs, ports or deletes that are held, sorted. Three statements, no message.
+    /// Every region that has workers, orders, jobs, ports or deletes that are held, sorted. Three statements, one more for each
+    /// region with orders that were changed by hand; no message.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
@@ -54,6 +58,9 @@ impl App {
                 details.queue = Some(queue);
             }
         }
+        for details in all.values_mut() {
+            details.drifted = self.drifted(&details.region).await?;
+        }
         Ok(all.into_values().collect())
     }
 
@@ -65,6 +72,7 @@ impl App {
             ports_used: self.bus.ledger.used(&region),
             queue: None,
             deletes_held: 0,
+            drifted: Vec::new(),
             region,
         }
     }

@@ -99,12 +99,14 @@ impl ResultsConsumer {
     {
         // Made if it is not there, else only found.
         let consumer = self.link.context.create_consumer_on_stream(stream::results_consumer(), stream::RESULTS).await?;
+        let mut connects = self.link.connects();
         while !shutdown.is_cancelled() {
             let free = CONCURRENCY.saturating_sub(handling.len());
             if free == 0 {
                 handling.next().await;
                 continue;
             }
+            connects.mark_unchanged();
             let mut batch = consumer.batch().max_messages(free).expires(PULL_EXPIRES).messages().await?;
             // The server may have gone: by then the request is over in any case.
             let mut over = std::pin::pin!(async {
@@ -122,6 +124,8 @@ impl ResultsConsumer {
                         None => break,
                     },
                     Some(()) = handling.next(), if !handling.is_empty() => {}
+                    // What was asked over the old connection is not answered any more.
+                    Ok(()) = connects.changed() => break,
                     () = &mut over => break,
                 }
             }

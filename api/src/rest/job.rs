@@ -84,7 +84,7 @@ pub(super) struct JobBody {
     id: String,
     /// Whose pod it changes.
     order_id: String,
-    /// What it does: `deploy`, `restart`, `stop`, `start`, `expose`, `cancel` or `delete`.
+    /// What it does: `deploy`, `restart`, `stop`, `start`, `expose`, `cancel`, `repair` or `delete`.
     verb: String,
     /// The revision that it leaves in the region.
     revision: Nullable<u64>,

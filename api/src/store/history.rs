@@ -42,10 +42,14 @@ pub enum Event {
     Described,
     /// Its customer labelled it.
     Labelled,
+    /// Somebody changed it by hand in its cluster.
+    Drifted,
+    /// That is put right.
+    Repaired,
 }
 
 impl Event {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Created,
         Self::Extended,
         Self::SecretReplaced,
@@ -57,6 +61,8 @@ impl Event {
         Self::Deleted,
         Self::Described,
         Self::Labelled,
+        Self::Drifted,
+        Self::Repaired,
     ];
 
     /// The word in the table and on the wire.
@@ -73,6 +79,8 @@ impl Event {
             Self::Deleted => "deleted",
             Self::Described => "described",
             Self::Labelled => "labelled",
+            Self::Drifted => "drifted",
+            Self::Repaired => "repaired",
         }
     }
 }
@@ -89,6 +97,9 @@ pub struct Detail {
     /// Why it was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was changed by hand, an object each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Vec<String>>,
 }
 
 /// One row.
@@ -102,7 +113,7 @@ pub struct Entry {
     pub event: Event,
     /// What else.
     pub detail: Detail,
-    /// The job that it made.
+    /// The job that it made; of [`Event::Drifted`], the newest job by then.
     pub job: Option<Uuid>,
 }
 
@@ -133,7 +144,7 @@ pub enum Changed {
 pub struct Earlier {
     /// HMAC of the request.
     pub request_digest: Vec<u8>,
-    /// The job that it made.
+    /// The job that it made; of [`Event::Drifted`], the newest job by then.
     pub job: Option<Job>,
 }
 

@@ -272,7 +272,7 @@ impl Store {
                      published_at = coalesce(published_at, $6) \
                  where id = $1 and region = $7 and order_id = $8 and finished_at is null \
                  returning order_id, target, sequence, state = 'succeeded' or ($9 and target is not null) as stands, \
-                     state = 'succeeded' and target ->> 'run' = 'running' and verb <> 'expose' as runs \
+                     state = 'succeeded' and target ->> 'run' = 'running' and verb not in ('expose', 'repair') as runs \
              ), newest as ( \
                  select sequence, target from jobs where order_id = $8 and finished_at is null and id <> $1 \
                  order by sequence desc limit 1 \

@@ -17,7 +17,7 @@ use super::{Store, StoreError, parsed};
 pub const BATCH: usize = 100;
 
 /// Of an order: neither aborted nor deleted.
-const ALIVE: &str = "o.aborted_at is null and o.deleted_at is null";
+pub(super) const ALIVE: &str = "o.aborted_at is null and o.deleted_at is null";
 /// Of an order: no step of its life was tried a moment ago. No pause is longer than an hour: one that ends later was begun while
 /// the clock was ahead.
 const RESTED: &str = "(o.step_after is null or o.step_after <= now() or o.step_after > now() + interval '1 hour')";
@@ -142,7 +142,8 @@ pub struct Taken {
     pub message: Option<job::Job>,
 }
 
-fn taken(row: &Row) -> Result<Taken, StoreError> {
+/// Reads a job that was accepted, and the pod of its revision.
+pub(super) fn taken(row: &Row) -> Result<Taken, StoreError> {
     let job = jobs::job(row)?;
     let has_all = job.verb == Verb::Delete || row.try_get::<_, Option<serde_json::Value>>("pod")?.is_some();
     let message = has_all.then(|| message(row)).transpose()?;

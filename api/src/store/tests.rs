@@ -15,6 +15,7 @@ mod orders;
 mod property;
 mod publishing;
 mod reading;
+mod repair;
 mod secrecy;
 mod stepping;
 

@@ -214,7 +214,7 @@ impl Cluster {
         }
     }
 
-    async fn object(
+    pub(super) async fn object(
         &self,
         what: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,

@@ -1,17 +1,24 @@
 //! An order's Deployment as the worker remembers it: how far its rollout is.
 
-use common::name::JobId;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use common::name::{JobId, Sequence};
+use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::Seen;
-use crate::kubernetes::{ANNOTATION_JOB, LABEL_ORDER};
+use super::managers::Managers;
+use crate::kubernetes::{ANNOTATION_OBJECTS, ANNOTATION_SEQUENCE, ObjectName, read_names};
 
 /// One Deployment of an order.
 #[derive(Debug, Default, Clone)]
 pub struct DeploymentSeen {
     /// The job that last wrote it.
     pub job: Option<JobId>,
+    /// That job's place among the order's jobs.
+    pub sequence: Option<Sequence>,
+    /// The objects of the order beside it.
+    pub others: Vec<ObjectName>,
+    /// Who set its fields.
+    pub managers: Managers,
     /// How many pods it is to have; 0 = it is stopped.
     pub wanted: i64,
     /// The names of its pod's containers.
@@ -29,12 +36,8 @@ pub struct DeploymentSeen {
 }
 
 impl Seen for DeploymentSeen {
-    fn resource() -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "Deployment"), "deployments")
-    }
-
-    fn label_selector() -> Option<&'static str> {
-        Some(LABEL_ORDER)
+    fn after(&mut self, before: &Self) {
+        self.managers.after(&before.managers);
     }
 
     fn from_object(object: DynamicObject) -> Self {
@@ -54,8 +57,13 @@ impl Seen for DeploymentSeen {
         let names = containers.filter_map(|container| container.get("name")?.as_str().map(str::to_owned));
         let replicas = ["updatedReplicas", "availableReplicas", "replicas"].map(number);
         let message = condition("ReplicaFailure").and_then(|condition| condition.get("message"));
+        let managers = Managers::of(&metadata);
+        let annotation = |key: &str| metadata.annotations.as_ref()?.get(key);
         Self {
-            job: metadata.annotations.unwrap_or_default().get(ANNOTATION_JOB).and_then(|job| job.parse().ok()),
+            job: managers.job,
+            sequence: annotation(ANNOTATION_SEQUENCE).and_then(|text| text.parse().ok()),
+            others: annotation(ANNOTATION_OBJECTS).map(|words| read_names(words)).unwrap_or_default(),
+            managers,
             wanted,
             containers: names.collect(),
             observed,

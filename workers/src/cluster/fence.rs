@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use common::fail_point::FailPoint;
 use common::failure::Failure;
 use common::job::Verb;
-use common::name::{Instance, JobId, OrderId, Revision, Sequence};
+use common::name::{Instance, JobId, OrderId, RegionCode, Revision, Sequence};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
 use serde_json::json;
 
 use super::classify::Disposition;
-use super::{Cluster, ClusterError, Object};
+use super::{Cluster, ClusterError, Object, Seen};
 use crate::kubernetes::{
     ANNOTATION_JOB, ANNOTATION_REVISION, ANNOTATION_SEQUENCE, FIELD_MANAGER, Kind, LABEL_MANAGED_BY, LABEL_ORDER,
 };
@@ -25,6 +26,8 @@ const ANNOTATION_DELETED: &str = "vkube.dev/deleted";
 const ANNOTATION_REFUSED: &str = "vkube.dev/refused";
 /// Annotation: config maps and Secrets that the order's last jobs made, newest first: the Deployment that knows them may be lost.
 const ANNOTATION_CONTENTS: &str = "vkube.dev/contents";
+/// Annotation: the order's region.
+const ANNOTATION_REGION: &str = "vkube.dev/region";
 /// How many words of earlier jobs are kept there.
 const MAX_EARLIER: usize = 32;
 
@@ -76,7 +79,7 @@ impl Fence {
     fn at(mark: &Mark, before: Option<&Self>) -> Self {
         let deleted = match mark.verb {
             Verb::Delete => Some(mark.sequence),
-            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel => {
+            Verb::Deploy | Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel | Verb::Repair => {
                 before.and_then(|fence| fence.deleted)
             }
         };
@@ -110,6 +113,37 @@ pub struct Fences {
     pub namespace: String,
     /// Who moves them.
     pub worker: Instance,
+    /// The region of the orders.
+    pub region: RegionCode,
+}
+
+/// A fence as a worker remembers it.
+#[derive(Debug)]
+pub struct FenceSeen {
+    /// Whose it is.
+    pub order: Option<OrderId>,
+    /// Where the order runs: several regions may share a cluster.
+    pub region: Option<RegionCode>,
+    /// The highest sequence begun.
+    pub sequence: Option<Sequence>,
+    /// The revision that its job makes; none = it makes none.
+    pub revision: Option<Revision>,
+    /// Whether its job was refused.
+    pub is_refused: bool,
+}
+
+impl Seen for FenceSeen {
+    fn from_object(object: DynamicObject) -> Self {
+        let annotations = object.metadata.annotations.unwrap_or_default();
+        let text = |key: &str| annotations.get(key);
+        Self {
+            order: object.metadata.labels.unwrap_or_default().get(LABEL_ORDER).and_then(|order| order.parse().ok()),
+            region: text(ANNOTATION_REGION).and_then(|region| region.parse().ok()),
+            sequence: text(ANNOTATION_SEQUENCE).and_then(|sequence| sequence.parse().ok()),
+            revision: text(ANNOTATION_REVISION).and_then(|revision| revision.parse().ok()),
+            is_refused: text(ANNOTATION_REFUSED).is_some(),
+        }
+    }
 }
 
 impl Fences {
@@ -185,6 +219,7 @@ impl Fences {
     fn body(&self, order: &OrderId, mark: &Mark, fence: &Fence, version: Option<&str>) -> serde_json::Value {
         let annotations = [
             (ANNOTATION_SEQUENCE, Some(fence.sequence.to_string())),
+            (ANNOTATION_REGION, Some(self.region.to_string())),
             (ANNOTATION_VERB, Some(mark.verb.as_str().to_owned())),
             (ANNOTATION_JOB, Some(mark.job.to_string())),
             (ANNOTATION_REVISION, fence.revision.map(|revision| revision.to_string())),
@@ -240,7 +275,11 @@ mod tests {
 
     #[test]
     fn a_printed_fence_reads_back() {
-        let fences = Fences { namespace: "vkube-system".to_owned(), worker: Instance::unique("worker") };
+        let fences = Fences {
+            namespace: "vkube-system".to_owned(),
+            worker: Instance::unique("worker"),
+            region: "ausrine".parse().unwrap(),
+        };
         let order: OrderId = "a".parse().unwrap();
         let mark = Mark { revision: Some(7.try_into().unwrap()), ..mark(9, Verb::Delete) };
         let refused = Some(Failure::new(Reason::QuotaExceeded, "too large"));

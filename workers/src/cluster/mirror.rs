@@ -6,12 +6,14 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use kube::Api;
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, DynamicResourceScope, PartialObjectMeta};
 use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
+use serde_json::Value;
 use tokio::sync::watch as signal;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,12 +31,63 @@ const BROKEN_AFTER: Duration = Duration::from_secs(20);
 
 /// What is kept of an object.
 pub trait Seen: Debug + Sized + Send + Sync + 'static {
-    /// What is watched.
-    fn resource() -> ApiResource;
-    /// Which of them; none = all.
-    fn label_selector() -> Option<&'static str>;
     /// Keeps what matters.
     fn from_object(object: DynamicObject) -> Self;
+    /// Keeps what only an earlier sight of the object can tell.
+    fn after(&mut self, _before: &Self) {}
+}
+
+/// Which objects are copied.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Their kind.
+    pub resource: ApiResource,
+    /// Where they are; none = anywhere.
+    pub namespace: Option<String>,
+    /// The label that they have; none = all.
+    pub label: Option<&'static str>,
+    /// Whether all but their metadata is left out.
+    pub metadata_only: bool,
+}
+
+impl Scope {
+    fn events(&self, cluster: &Cluster) -> BoxStream<'static, watcher::Result<Event<DynamicObject>>> {
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+        config.label_selector = self.label.map(str::to_owned);
+        if self.metadata_only {
+            let api: Api<PartialObjectMeta<DynamicObject>> = self.api(cluster);
+            watch(api, config).map_ok(without_data).boxed()
+        } else {
+            let api: Api<DynamicObject> = self.api(cluster);
+            watch(api, config).boxed()
+        }
+    }
+
+    fn api<K: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
+        &self,
+        cluster: &Cluster,
+    ) -> Api<K> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(cluster.client(), namespace, &self.resource),
+            None => Api::all_with(cluster.client(), &self.resource),
+        }
+    }
+}
+
+/// An event of metadata as one of an object.
+fn without_data(event: Event<PartialObjectMeta<DynamicObject>>) -> Event<DynamicObject> {
+    let object = |meta: PartialObjectMeta<DynamicObject>| DynamicObject {
+        types: meta.types,
+        metadata: meta.metadata,
+        data: Value::Null,
+    };
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(meta) => Event::InitApply(object(meta)),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(meta) => Event::Apply(object(meta)),
+        Event::Delete(meta) => Event::Delete(object(meta)),
+    }
 }
 
 /// A copy of all objects of one kind.
@@ -78,6 +131,11 @@ impl<T> Mirror<T> {
         self.look(|state| state.heard)
     }
 
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        self.look(|state| state.objects.get(namespace)?.get(name).cloned())
+    }
+
     /// The objects of one namespace, by name.
     pub fn of(&self, namespace: &str) -> Vec<Arc<T>> {
         self.look(|state| state.objects.get(namespace).into_iter().flat_map(BTreeMap::values).cloned().collect())
@@ -105,15 +163,12 @@ impl<T> Mirror<T> {
 
 impl<T: Seen> Mirror<T> {
     /// Keeps the copy up to date until told to stop.
-    pub async fn follow(&self, cluster: &Cluster, stop: &CancellationToken) {
-        let api: Api<DynamicObject> = Api::all_with(cluster.client(), &T::resource());
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        config.label_selector = T::label_selector().map(str::to_owned);
+    pub async fn follow(&self, cluster: &Cluster, scope: &Scope, stop: &CancellationToken) {
         let mut pause = BACKOFF.0;
         loop {
-            let events = watch(api.clone(), config.clone());
-            tokio::pin!(events);
-            let renew = Instant::now() + RELIST_EVERY;
+            let mut events = scope.events(cluster);
+            // Not all at once.
+            let renew = Instant::now() + RELIST_EVERY.mul_f64(rand::random_range(0.8..1.0));
             let mut listed = Objects::new();
             loop {
                 tokio::select! {
@@ -126,7 +181,7 @@ impl<T: Seen> Mirror<T> {
                         }
                         // A watch that goes on says nothing until something changes: only a list shows that all is well.
                         Some(Err(error)) => {
-                            self.fail(&error);
+                            self.fail(scope, &error);
                             tokio::select! {
                                 () = stop.cancelled() => return,
                                 () = sleep(pause.mul_f64(rand::random_range(0.5..1.0))) => {}
@@ -146,22 +201,30 @@ impl<T: Seen> Mirror<T> {
             let meta = &object.metadata;
             (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
         };
+        let seen = |object: DynamicObject, objects: &Objects<T>| {
+            let (namespace, name) = place(&object);
+            let mut seen = T::from_object(object);
+            if let Some(before) = objects.get(&namespace).and_then(|objects| objects.get(&name)) {
+                seen.after(before);
+            }
+            (namespace, name, Arc::new(seen))
+        };
         self.change(|state| {
             state.heard = Timestamp::now();
             state.failing_since = None;
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
-                    let (namespace, name) = place(&object);
-                    listed.entry(namespace).or_default().insert(name, Arc::new(T::from_object(object)));
+                    let (namespace, name, seen) = seen(object, &state.objects);
+                    listed.entry(namespace).or_default().insert(name, seen);
                 }
                 Event::InitDone => {
                     state.objects = std::mem::take(listed);
                     state.complete = true;
                 }
                 Event::Apply(object) => {
-                    let (namespace, name) = place(&object);
-                    state.objects.entry(namespace).or_default().insert(name, Arc::new(T::from_object(object)));
+                    let (namespace, name, seen) = seen(object, &state.objects);
+                    state.objects.entry(namespace).or_default().insert(name, seen);
                 }
                 Event::Delete(object) => {
                     let (namespace, name) = place(&object);
@@ -186,8 +249,8 @@ impl<T: Seen> Mirror<T> {
         }
     }
 
-    fn fail(&self, error: &watcher::Error) {
-        tracing::warn!(kind = T::resource().kind, error = error as &dyn std::error::Error, "watch failed");
+    fn fail(&self, scope: &Scope, error: &watcher::Error) {
+        tracing::warn!(kind = scope.resource.kind, error = error as &dyn std::error::Error, "watch failed");
         self.change(|state| {
             state.failing_since.get_or_insert_with(Instant::now);
         });

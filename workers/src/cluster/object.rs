@@ -1,6 +1,9 @@
 //! An object as the apiserver printed it: JSON, so that nothing younger than this program is dropped.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::Value;
+
+use super::managers::Managers;
 
 /// One object of the cluster.
 #[derive(Clone)]
@@ -50,6 +53,18 @@ impl Object {
     /// An annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.entry("annotations", key)
+    }
+
+    /// Who set its fields.
+    pub fn managers(&self) -> Managers {
+        let metadata = self.0.get("metadata").cloned();
+        Managers::of(&metadata.and_then(|metadata| serde_json::from_value(metadata).ok()).unwrap_or_default())
+    }
+
+    /// Who set which of its fields.
+    pub fn managed_fields(&self) -> Vec<ManagedFieldsEntry> {
+        let entries = self.0.pointer("/metadata/managedFields").cloned();
+        entries.and_then(|entries| serde_json::from_value(entries).ok()).unwrap_or_default()
     }
 
     /// A label.

@@ -4,7 +4,7 @@ use common::name::{JobId, OrderId, Revision};
 use common::port::{HostPort, Protocol};
 use common::presence::Resources;
 use jiff::Timestamp;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -109,14 +109,6 @@ pub struct Terminated {
 }
 
 impl Seen for PodSeen {
-    fn resource() -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Pod"), "pods")
-    }
-
-    fn label_selector() -> Option<&'static str> {
-        None
-    }
-
     fn from_object(object: DynamicObject) -> Self {
         let DynamicObject { metadata, data, .. } = object;
         let namespace = metadata.namespace.unwrap_or_default();

@@ -20,7 +20,7 @@ use super::objects::{SINGLE, VOLUME, config_name};
 use super::secrets::{environment_key, environment_name, login_name};
 use crate::kubernetes::{
     ANNOTATION_JOB, ANNOTATION_REVISION, FIELD_MANAGER, Identity, Kind, LABEL_MANAGED_BY, LABEL_NAME, LABEL_ORDER,
-    LABEL_PART_OF, Manifest,
+    LABEL_PART_OF, Manifest, ObjectName,
 };
 use crate::settings::PodSettings;
 
@@ -212,7 +212,7 @@ fn escape(word: &str) -> String {
 }
 
 /// The config maps and Secrets that a Deployment's template uses.
-pub fn references(deployment: &Value) -> BTreeSet<(Kind, String)> {
+pub fn references(deployment: &Value) -> BTreeSet<ObjectName> {
     let array = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let spec = deployment.pointer("/spec/template/spec").cloned().unwrap_or_default();

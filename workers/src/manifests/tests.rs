@@ -39,6 +39,7 @@ fn pods() -> PodSettings {
 
 fn identity() -> Identity {
     Identity {
+        repairs: false,
         order: "71b60598-e176-4357-95b0-0e75e586363a".parse().unwrap(),
         sequence: 3.try_into().unwrap(),
         revision: 2.try_into().unwrap(),

@@ -1,10 +1,10 @@
-//! `deploy`, `restart`, `stop`, `start`, `cancel`: the region becomes equal to the order's target. The verb is what was asked;
+//! `deploy`, `restart`, `stop`, `start`, `cancel`, `repair`: the region becomes equal to the order's target. The verb is what was asked;
 //! what is done is the same, so that no job can undo what a newer one was asked for.
 //!
 //! Requests of a first deploy: fence read and made, namespace made, one write an object, fence read. Of a later one: fence
 //! read and moved, one read each for the namespace, the lasting objects, the Deployment and the policy, one write for the
 //! Deployment, the policy and each other object that changes, fence read, one look and one delete for each config map and Secret of
-//! the revision before.
+//! the revision before. A repair writes every object: one read and one write each, one write more where somebody has set fields.
 
 use common::fail_point::FailPoint;
 use common::failure::{Failure, Reason};
@@ -25,8 +25,13 @@ impl Operation for Target {
     type Output = ();
 
     async fn run(&self, context: &Context, about: &AboutJob) -> Result<(), OperationError> {
-        let by =
-            Identity { order: about.order.clone(), sequence: about.sequence, revision: self.revision, job: about.id };
+        let by = Identity {
+            order: about.order.clone(),
+            sequence: about.sequence,
+            revision: self.revision,
+            job: about.id,
+            repairs: about.verb == Verb::Repair,
+        };
         let manifests = Manifests::build(&by, self, &context.region, &context.pods, &context.keys);
         let manifests = manifests.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a sealed value of the revision does not open");

@@ -14,16 +14,13 @@ use super::{OperationError, RetryCause};
 use crate::cluster::classify::Disposition;
 use crate::cluster::fence::Fence;
 use crate::cluster::{Cluster, Object};
-use crate::kubernetes::{ANNOTATION_EARLIER, ANNOTATION_REPLACED, Kind, Manifest};
+use crate::kubernetes::{ANNOTATION_EARLIER, ANNOTATION_REPLACED, Kind, Manifest, ObjectName, print_names, read_names};
 use crate::manifests::references;
 
 /// How often an object may change between being looked at and being removed.
 const TRIES: usize = 4;
 /// How many objects of earlier predecessors are remembered.
 const MAX_EARLIER: usize = 32;
-
-/// A config map or a Secret.
-pub(super) type Content = (Kind, String);
 
 /// The Deployment with a note of what it replaces, for the job that writes it, and of what its predecessor replaced: the
 /// predecessor's job may have crashed before it removed that, and finds it here when it runs again.
@@ -37,7 +34,7 @@ pub(super) fn noting(before: &Object, manifest: &Manifest) -> Manifest {
     let mut noting = manifest.clone();
     for (key, contents) in [(ANNOTATION_REPLACED, replaced), (ANNOTATION_EARLIER, earlier)] {
         if !contents.is_empty() {
-            noting = noting.annotated(key, &print(&contents));
+            noting = noting.annotated(key, &print_names(contents));
         }
     }
     noting
@@ -46,18 +43,18 @@ pub(super) fn noting(before: &Object, manifest: &Manifest) -> Manifest {
 /// The same for a Deployment that is not there though it was: somebody deleted it, and what it used is at the fence.
 pub(super) fn noting_lost(fence: &Fence, manifest: &Manifest) -> Manifest {
     let uses = references(&manifest.body);
-    let mut replaced = read(&fence.contents);
+    let mut replaced = contents(&fence.contents);
     replaced.retain(|content| !uses.contains(content));
     if replaced.is_empty() {
         manifest.clone()
     } else {
-        manifest.clone().annotated(ANNOTATION_REPLACED, &print(&replaced))
+        manifest.clone().annotated(ANNOTATION_REPLACED, &print_names(replaced))
     }
 }
 
 /// The contents of a job's target, a word each, for its fence.
 pub(super) fn words(contents: &[Manifest]) -> String {
-    print(&contents.iter().map(|manifest| (manifest.kind, manifest.name.clone())).collect::<Vec<_>>())
+    print_names(contents.iter().map(|manifest| (manifest.kind, manifest.name.clone())))
 }
 
 /// Removes what the Deployment replaced. The job that wrote it does so.
@@ -77,7 +74,7 @@ pub(super) async fn remove_all(
     cluster: &Cluster,
     namespace: &str,
     deployment: Option<&Object>,
-    contents: impl IntoIterator<Item = Content>,
+    contents: impl IntoIterator<Item = ObjectName>,
     by: Sequence,
 ) -> Result<(), OperationError> {
     let notes = deployment.into_iter().flat_map(|deployment| {
@@ -91,7 +88,7 @@ async fn remove_unused(
     cluster: &Cluster,
     namespace: &str,
     deployment: Option<&Object>,
-    mut contents: Vec<Content>,
+    mut contents: Vec<ObjectName>,
     by: Sequence,
 ) -> Result<(), OperationError> {
     let used = deployment.map(|deployment| references(&deployment.0)).unwrap_or_default();
@@ -104,7 +101,7 @@ async fn remove_unused(
 async fn remove(
     cluster: &Cluster,
     namespace: &str,
-    (kind, name): &Content,
+    (kind, name): &ObjectName,
     by: Sequence,
 ) -> Result<(), OperationError> {
     for _ in 0..TRIES {
@@ -120,20 +117,12 @@ async fn remove(
     Err(OperationError::Retry(RetryCause::Contended))
 }
 
-fn print(contents: &[Content]) -> String {
-    let words = contents.iter().map(|(kind, name)| format!("{}/{name}", kind.as_str()));
-    words.collect::<Vec<_>>().join(" ")
+fn noted(deployment: &Object, note: &str) -> Vec<ObjectName> {
+    contents(deployment.annotation(note).unwrap_or_default())
 }
 
-fn noted(deployment: &Object, note: &str) -> Vec<Content> {
-    read(deployment.annotation(note).unwrap_or_default())
-}
-
-fn read(note: &str) -> Vec<Content> {
-    let read = |word: &str| {
-        let (kind, name) = word.split_once('/')?;
-        let kind = [Kind::Secret, Kind::ConfigMap].into_iter().find(|known| known.as_str() == kind)?;
-        Some((kind, name.to_owned()))
-    };
-    note.split_whitespace().filter_map(read).collect()
+/// The config maps and Secrets that a note names; nothing else is ever removed for it.
+fn contents(note: &str) -> Vec<ObjectName> {
+    let names = read_names(note).into_iter();
+    names.filter(|(kind, _)| matches!(kind, Kind::Secret | Kind::ConfigMap)).collect()
 }

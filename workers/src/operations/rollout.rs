@@ -70,7 +70,7 @@ pub(super) async fn wait(context: &Context, about: &AboutJob, target: &Target) -
         pods.mark_unchanged();
         deployments.mark_unchanged();
         let seen = context.mirrors.pods.of(&namespace);
-        let deployment = context.mirrors.deployments.of(&namespace).pop();
+        let deployment = context.mirrors.deployments.get(&namespace, about.order.as_str());
         match rollout.look(Instant::now(), deployment.as_deref(), &seen) {
             Verdict::Done => return Ok(End::Done),
             Verdict::Failed(failure) => return Err(OperationError::Unready(failure)),

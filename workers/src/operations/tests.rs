@@ -55,7 +55,11 @@ pub(super) fn context_over(client: kube::Client) -> Context {
         cluster: Cluster::new(client),
         mirrors,
         facts: tokio::sync::watch::Sender::default(),
-        fences: Fences { namespace: "vkube-system".to_owned(), worker: "worker-1".parse().unwrap() },
+        fences: Fences {
+            namespace: "vkube-system".to_owned(),
+            worker: "worker-1".parse().unwrap(),
+            region: "ausrine".parse().unwrap(),
+        },
     }
 }
 
@@ -173,7 +177,8 @@ fn assert_is(server: &Apiserver, job: &Job, case: &str) {
     | Change::Stop(target)
     | Change::Start(target)
     | Change::Expose(target)
-    | Change::Cancel(target)) = &job.change
+    | Change::Cancel(target)
+    | Change::Repair(target)) = &job.change
     else {
         panic!("{case}")
     };
@@ -229,7 +234,9 @@ async fn every_verb_has_an_operation_which_runs_twice_and_changes_nothing_the_se
     for verb in Verb::ALL {
         let job = match verb {
             Verb::Deploy => deploy(2),
-            Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel => about(&deploy(1), 2, verb),
+            Verb::Restart | Verb::Stop | Verb::Start | Verb::Expose | Verb::Cancel | Verb::Repair => {
+                about(&deploy(1), 2, verb)
+            }
             Verb::Delete => delete(2),
         };
         for before in [&[][..], &[&deploy(1)]] {
@@ -255,6 +262,9 @@ async fn an_operation_costs_what_its_file_says() {
     assert_eq!(requests(&[&first], &about(&first, 2, Verb::Expose)).await, 2 + 6 + 2 + 4 + 1);
     // Fence read and moved, 6 reads, Deployment and policy written, fence read.
     assert_eq!(requests(&[&first], &cancel_to(&first, 2)).await, 2 + 6 + 2 + 1);
+    // Fence read and moved, 6 reads, account and quota written, 3 contents looked at and written, Deployment and policy written,
+    // fence read.
+    assert_eq!(requests(&[&first], &about(&first, 2, Verb::Repair)).await, 2 + 6 + 2 + 6 + 2 + 1);
     // Fence read and moved, namespace read and deleted, fence read, namespace read.
     assert_eq!(requests(&[&first], &delete(2)).await, 2 + 2 + 1 + 1);
 }

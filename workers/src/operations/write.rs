@@ -159,7 +159,7 @@ async fn deployment(
             Some(Standing::OfAnother) => {}
             Some(Standing::Different) | None => {
                 let contents = manifests.contents.iter();
-                try_join_all(contents.map(|content| cluster.apply(&namespace, content, &Expect::Anything))).await?;
+                try_join_all(contents.map(|manifest| content(cluster, by, &namespace, manifest))).await?;
                 FailPoint::ContentsWritten.reached();
             }
         }
@@ -167,7 +167,7 @@ async fn deployment(
             Some(before) => leftovers::noting(before, manifest),
             None => leftovers::noting_lost(fence, manifest),
         };
-        if let Some(deployment) = apply(cluster, &namespace, &noting, current.as_ref()).await? {
+        if let Some(deployment) = apply(cluster, by, &namespace, &noting, current.as_ref()).await? {
             return Ok(Written::Done(deployment));
         }
         // Whoever changed it may have removed what it does not use.
@@ -197,13 +197,14 @@ fn standing(found: &Object, by: &Identity, manifest: &Manifest) -> Result<Standi
     if writer.is_some_and(|sequence| sequence > by.sequence) {
         return Ok(Standing::Done(Written::Newer));
     }
-    let says_it = found.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str());
+    // What somebody changed by hand goes on saying that it is as it should be.
+    let says_it = !by.repairs && found.annotation(ANNOTATION_CONTENT) == Some(manifest.content.as_str());
+    let is_own = writer == Some(by.sequence);
     let is_enough = match manifest.kind {
         // A claim's size and class can hardly ever be changed, and its data is the customer's.
         Kind::PersistentVolumeClaim => true,
-        Kind::Deployment | Kind::NetworkPolicy | Kind::Service | Kind::Ingress => {
-            says_it && writer == Some(by.sequence)
-        }
+        _ if by.repairs => is_own,
+        Kind::Deployment | Kind::NetworkPolicy | Kind::Service | Kind::Ingress => says_it && is_own,
         _ => says_it,
     };
     Ok(match (is_enough, says_it) {
@@ -231,22 +232,46 @@ pub(super) async fn write(
         {
             return Ok(written);
         }
-        if let Some(object) = apply(cluster, namespace, manifest, found.as_ref()).await? {
+        if let Some(object) = apply(cluster, by, namespace, manifest, found.as_ref()).await? {
             return Ok(Written::Done(object));
         }
     }
     Err(OperationError::Retry(RetryCause::Contended))
 }
 
+/// Writes a config map or a Secret, whose name says what is in it. One that somebody put in its place could not be changed: it
+/// goes first.
+async fn content(cluster: &Cluster, by: &Identity, namespace: &str, manifest: &Manifest) -> Result<(), OperationError> {
+    if by.repairs
+        && let Some(found) = cluster.metadata(manifest.kind, namespace, &manifest.name).await?
+        && found.managers().foreign.is_some()
+    {
+        cluster.delete_read(manifest.kind, namespace, &found).await?;
+    }
+    cluster.apply(namespace, manifest, &Expect::Anything).await?;
+    Ok(())
+}
+
 /// Applies an object over what was found; none = it has changed since.
 async fn apply(
     cluster: &Cluster,
+    by: &Identity,
     namespace: &str,
     manifest: &Manifest,
     found: Option<&Object>,
 ) -> Result<Option<Object>, OperationError> {
-    let expect = found.map_or(Expect::Absent, |found| Expect::Version(found.resource_version().to_owned()));
-    match cluster.apply(namespace, manifest, &expect).await {
+    let applied = async {
+        let expect = match found {
+            None => Expect::Absent,
+            Some(found) if by.repairs => {
+                let ours = cluster.take_over(manifest.kind, namespace, found).await?;
+                Expect::Version(ours.resource_version().to_owned())
+            }
+            Some(found) => Expect::Version(found.resource_version().to_owned()),
+        };
+        cluster.apply(namespace, manifest, &expect).await
+    };
+    match applied.await {
         Ok(object) => Ok(Some(object)),
         Err(error) if matches!(error.disposition, Disposition::Changed | Disposition::Exists) => Ok(None),
         Err(error) => Err(error.into()),

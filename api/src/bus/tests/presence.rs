@@ -18,6 +18,7 @@ async fn say(worker: &jetstream::Context, region: &str, instance: &str, ready: b
         capacity: None,
         requests: None,
         in_flight: 0,
+        drifted: Vec::new(),
     };
     let key = subject::presence_key(&region.parse().unwrap(), &instance.parse().unwrap());
     let value = serde_json::to_vec(&presence).unwrap();

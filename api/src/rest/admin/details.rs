@@ -59,7 +59,7 @@ struct HistoryEntry {
     /// The operator's name, or `system`, or `customer`.
     by: String,
     /// What: `created`, `extended`, `secret_replaced`, `aborted`, `delete_approved`, `warned`, `stopped`, `started`, `deleted`,
-    /// `described` or `labelled`.
+    /// `described`, `labelled`, `drifted` (changed by hand in its cluster) or `repaired` (that is put right).
     event: String,
     /// By how many hours it was extended.
     hours: Option<u32>,
@@ -67,7 +67,9 @@ struct HistoryEntry {
     overlap_seconds: Option<u32>,
     /// Why it was aborted.
     reason: Option<String>,
-    /// The job that it made.
+    /// What was changed by hand, an object each.
+    objects: Option<Vec<String>>,
+    /// The job that it made; of `drifted`, the newest job by then.
     job_id: Option<String>,
 }
 
@@ -80,6 +82,7 @@ impl From<&Entry> for HistoryEntry {
             hours: entry.detail.hours,
             overlap_seconds: entry.detail.overlap_seconds,
             reason: entry.detail.reason.clone(),
+            objects: entry.detail.objects.clone(),
             job_id: entry.job.map(|job| job.to_string()),
         }
     }

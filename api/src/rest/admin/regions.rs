@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::name::Instance;
-use common::presence::{Node, Presence, Resources};
+use common::presence::{Drift, Node, Presence, Resources};
 use jiff::Timestamp;
 use poem::web::Data;
 use poem_openapi::param::Path;
@@ -56,6 +56,19 @@ struct RegionBody {
     oldest_job_seconds: Nullable<u64>,
     /// How many orders are to be deleted and wait for an operator's word, as they are too many at once.
     deletes_held: u64,
+    /// Orders that somebody changed by hand in the cluster; of many, those that were looked at last. Empty again once they are
+    /// put right.
+    drifted: Vec<DriftBody>,
+}
+
+/// An order that somebody changed by hand.
+#[derive(Object)]
+#[oai(rename = "Drift", rename_all = "camelCase")]
+struct DriftBody {
+    /// The order.
+    order_id: String,
+    /// What is wrong, an object each: `NetworkPolicy/pod is missing`.
+    objects: Vec<String>,
 }
 
 /// A worker.
@@ -126,6 +139,15 @@ impl From<&Node> for NodeBody {
     }
 }
 
+impl From<&Drift> for DriftBody {
+    fn from(drift: &Drift) -> Self {
+        Self {
+            order_id: drift.order.to_string(),
+            objects: drift.objects.iter().chain(&drift.volumes).cloned().collect(),
+        }
+    }
+}
+
 impl From<Resources> for ResourcesBody {
     fn from(Resources { cpu_millis, memory_bytes }: Resources) -> Self {
         Self { cpu_millis, memory_bytes }
@@ -150,6 +172,7 @@ impl From<&RegionDetails> for RegionBody {
             queue_length: queue.map_or(0, |queue| queue.jobs),
             oldest_job_seconds: Nullable(queue.map(|queue| queue.oldest_seconds)),
             deletes_held: details.deletes_held,
+            drifted: details.drifted.iter().map(DriftBody::from).collect(),
         }
     }
 }

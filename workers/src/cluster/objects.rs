@@ -1,0 +1,48 @@
+//! The objects of orders beside their Deployments, as far as their metadata tells who changed them.
+
+use std::collections::BTreeMap;
+
+use kube::core::DynamicObject;
+
+use super::managers::Managers;
+use super::{Mirror, Seen};
+use crate::kubernetes::Kind;
+
+/// The kinds that are followed: not Secrets, which workers may not list.
+pub const KINDS: [Kind; 7] = [
+    Kind::ServiceAccount,
+    Kind::ResourceQuota,
+    Kind::NetworkPolicy,
+    Kind::PersistentVolumeClaim,
+    Kind::ConfigMap,
+    Kind::Service,
+    Kind::Ingress,
+];
+
+/// One object.
+#[derive(Debug)]
+pub struct ObjectSeen {
+    /// Its name.
+    pub name: String,
+    /// Who set its fields.
+    pub managers: Managers,
+}
+
+impl Seen for ObjectSeen {
+    fn from_object(object: DynamicObject) -> Self {
+        let managers = Managers::of(&object.metadata);
+        Self { name: object.metadata.name.unwrap_or_default(), managers }
+    }
+
+    fn after(&mut self, before: &Self) {
+        self.managers.after(&before.managers);
+    }
+}
+
+/// A mirror of each kind.
+pub type Objects = BTreeMap<Kind, Mirror<ObjectSeen>>;
+
+/// Mirrors of all kinds, empty as yet.
+pub fn mirrors() -> Objects {
+    KINDS.into_iter().map(|kind| (kind, Mirror::default())).collect()
+}
