@@ -72,7 +72,7 @@ check_clippy() {
 
 # These tests start a nats-server and a PostgreSQL of their own.
 check_unit() {
-  debian_packages postgresql openssl util-linux
+  debian_packages postgresql openssl util-linux faketime python3
   install_go
   build_server nats
   VKUBE_NATS_SERVER=$(server_dir nats)/nats-server logged unit cargo test --locked --workspace --exclude e2e --no-fail-fast ||

@@ -7,7 +7,7 @@ GO_MINIMUM=1.26
 PATH=$PATH:$TOOLS/go/go/bin:$TOOLS/kubectl/bin
 
 PACKAGES=(iptables conntrack iproute2 libseccomp-dev pkg-config gcc libc6-dev openssl postgresql busybox-static
-  ca-certificates curl procps util-linux python3 jq)
+  faketime ca-certificates curl procps util-linux python3 jq)
 
 require_root() {
   if [ "$(id -u)" != 0 ]; then fail "this must be run as root: it installs packages and makes network namespaces, mounts and cgroups (try: sudo -E $0)"; fi

@@ -18,6 +18,9 @@ use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::json;
 
+/// How soon a port that nobody has any more is free: it cools, and the workers must have looked since, who tell of it once a minute
+/// where nothing changes (`design.md` §6).
+const FREE_WITHIN: Duration = Duration::from_secs(90);
 /// How often an api of these tests looks for what is due.
 const OFTEN: &[(&str, &str)] = &[("VKUBE_ORDER_SWEEP_SECONDS", "1")];
 
@@ -95,10 +98,7 @@ fn an_order_stops_at_its_end_starts_again_when_extended_and_is_deleted_long_afte
         operator.move_ends(&[&order], -72).await?;
         operator.has_done(&order, "delete").await?;
         assert!(!t.cluster.has_namespace(&order.namespace()).await?, "nothing is left");
-        until("its port is free", Duration::from_secs(30), async || {
-            Ok(ledger.port(port).await?.is_none().then_some(()))
-        })
-        .await?;
+        until("its port is free", FREE_WITHIN, async || Ok(ledger.port(port).await?.is_none().then_some(()))).await?;
         let details = operator.details(&order).await?;
         assert_eq!((&details["serviceStatus"], &details["ports"]), (&json!("ServiceDone"), &json!([])));
         order.request(Method::GET, "/k8s/order").send().await?.ok()?;

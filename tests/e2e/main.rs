@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod deploy;
 mod doors;
+mod drift;
 mod edit;
 mod image;
 mod ingress;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use common::settings::{Reader, Setting};
-use e2e::agreement::host_ports;
+use e2e::agreement::{at, host_ports};
 use e2e::order::{Order, OrderOptions};
 use e2e::system::{System, host_port};
 use e2e::test::{Test, test_alone};
@@ -90,7 +90,7 @@ async fn round(t: &Test, seed: u64) -> Result<()> {
         ensure!(aborted != Some(number) || target.is_null(), "an aborted order is {target}");
         let body = check::body(order, &target).await?;
         check::cluster(t, order, &target, body.as_ref()).await?;
-        for port in body.iter().flat_map(host_ports) {
+        for port in body.iter().flat_map(|body| host_ports(at(body, "/containers/0"))) {
             let before = holders.insert(port, order.id.clone());
             ensure!(before.is_none(), "port {port} is in two bodies: {before:?} and {}", order.id);
         }

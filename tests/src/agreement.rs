@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::port::{HostPort, Protocol};
 use serde_json::{Value, json};
 
 /// What there is in an order's namespace, as the API server prints it.
@@ -17,6 +18,8 @@ pub struct Objects {
     pub config_maps: Vec<Value>,
     /// Its Secrets.
     pub secrets: Vec<Value>,
+    /// What it has one of each: network policies, quotas and service accounts, but the one that Kubernetes makes.
+    pub singles: Vec<Value>,
 }
 
 /// What stands at a place, null where there is nothing.
@@ -24,15 +27,18 @@ pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
-/// The host ports of a body.
-pub fn host_ports(body: &Value) -> BTreeSet<u16> {
-    let ports = body.pointer("/containers/0/ports").and_then(Value::as_array).into_iter().flatten();
-    ports.filter_map(|port| u16::try_from(at(port, "/hostPort").as_u64()?).ok()).collect()
+/// The host ports of a container, in a body or in a pod.
+pub fn host_ports(container: &Value) -> BTreeSet<HostPort> {
+    let host = |port: &Value| {
+        let protocol = at(port, "/protocol").as_str().map_or(Ok(Protocol::Tcp), str::parse).ok()?;
+        Some(HostPort { protocol, port: at(port, "/hostPort").as_i64()?.try_into().ok()? })
+    };
+    at(container, "/ports").as_array().into_iter().flatten().filter_map(host).collect()
 }
 
 /// What is wrong, if anything: of an order with the one container `web`, with one environment value and one file.
 /// `target` is `{"revision", "run", "pod_job"}`; `ports` are the order's, chosen or assigned.
-pub fn disagreement(objects: &Objects, target: &Value, body: &Value, ports: &BTreeSet<u16>) -> Option<String> {
+pub fn disagreement(objects: &Objects, target: &Value, body: &Value, ports: &BTreeSet<HostPort>) -> Option<String> {
     let (revision, running) = (at(target, "/revision").to_string(), at(target, "/run") == "running");
     let wanted = at(body, "/containers/0");
     let expected = json!({
@@ -56,24 +62,29 @@ pub fn disagreement(objects: &Objects, target: &Value, body: &Value, ports: &BTr
     if let Some(pod) = objects.pods.iter().find(|pod| at(pod, "/status/phase") != "Running") {
         return Some(format!("a pod is {}", at(pod, "/status")));
     }
-    contents(objects, &revision, wanted)
+    contents(objects, &revision, wanted).or_else(|| singles(objects))
+}
+
+/// The policy, the quota and the account are there and grant nothing more.
+fn singles(objects: &Objects) -> Option<String> {
+    let says = |object: &Value| {
+        let policy = at(object, "/spec/policyTypes");
+        json!([policy, at(object, "/spec/hard/pods"), at(object, "/automountServiceAccountToken")])
+    };
+    let found: Vec<Value> = objects.singles.iter().map(says).collect();
+    let expected = [json!([["Ingress", "Egress"], null, null]), json!([null, "2", null]), json!([null, null, false])];
+    (found != expected).then(|| format!("policies, quotas and accounts {found:?} instead of {expected:?}"))
 }
 
 /// What of a pod or a template is the order's.
 fn seen(template: &Value, replicas: &Value) -> Value {
     let container = at(template, "/spec/containers/0");
-    let ports: BTreeSet<u64> = at(container, "/ports")
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|port| at(port, "/hostPort").as_u64())
-        .collect();
     json!({
         "revision": at(template, "/metadata/annotations/vkube.dev~1revision"),
         "pod_job": at(template, "/metadata/annotations/vkube.dev~1job"),
         "replicas": replicas,
         "image": at(container, "/image"),
-        "ports": ports,
+        "ports": host_ports(container),
         "env": at(container, "/env/0/valueFrom/secretKeyRef/name"),
         "config": at(template, "/spec/volumes/0/configMap/name"),
     })

@@ -43,10 +43,14 @@ fn deploy(random: &mut StdRng, region: &str, ports: Option<&[u16]>, image: &str,
         Some(ports) => ports.choose_multiple(random, 2).copied().map(Some).collect(),
         None => vec![None; 2],
     };
-    let chosen = chosen.into_iter().zip([80, 81]).take(random.random_range(1..=2));
+    let most = random.random_range(1..=2);
     let chosen: Value = chosen
+        .into_iter()
+        .zip([80, 81])
+        .take(most)
         .map(|(host, inside)| {
-            let port = json!({ "containerPort": inside });
+            let protocol = if random.random_bool(0.3) { "UDP" } else { "TCP" };
+            let port = json!({ "containerPort": inside, "protocol": protocol });
             host.map_or(port.clone(), |host| with(port, "hostPort", json!(host)))
         })
         .collect();

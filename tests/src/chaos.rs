@@ -5,6 +5,7 @@ pub mod run;
 
 pub mod links;
 pub mod proxy;
+pub mod scripted;
 pub mod world;
 
 pub mod asking;
@@ -14,6 +15,7 @@ pub mod observe;
 
 pub mod faults;
 pub mod probe;
+pub mod provoke;
 pub mod schedule;
 
 pub mod settle;
@@ -22,4 +24,5 @@ pub mod checker;
 pub mod evidence;
 pub mod resources;
 
+pub mod figures;
 pub mod report;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -43,6 +44,13 @@ pub async fn echo(host: &str, port: u16, datagram: &[u8]) -> Result<Vec<u8>> {
     .await
 }
 
+async fn config(stack: &Stack) -> Result<Config> {
+    // Makes sure that a TLS provider is installed.
+    http::plain()?;
+    let file = Kubeconfig::read_from(&stack.kubeconfig)?;
+    Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+}
+
 /// An administrator's view of the cluster.
 #[derive(Clone)]
 pub struct Cluster {
@@ -58,12 +66,16 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// Connects, as the administrator.
     pub async fn connect(stack: &Stack) -> Result<Self> {
-        // Makes sure that a TLS provider is installed.
-        http::plain()?;
-        let file = Kubeconfig::read_from(&stack.kubeconfig)?;
-        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        let mut config = config(stack).await?;
         config.read_timeout = Some(Duration::from_secs(30));
         Ok(Self { client: Client::try_from(config)? })
+    }
+
+    /// The administrator's client, which waits as long as an answer lasts and tries nothing again.
+    pub async fn patient(stack: &Stack) -> Result<Client> {
+        let mut config = config(stack).await?;
+        (config.read_timeout, config.default_retry) = (None, false);
+        Ok(Client::try_from(config)?)
     }
 
     /// A client for what is asked seldom.
@@ -90,7 +102,12 @@ impl Cluster {
             async |group: &str, plural: &str| self.list(&format!("/{group}/namespaces/{namespace}/{plural}")).await;
         let mut config_maps = list("api/v1", "configmaps").await?;
         config_maps.retain(|map| at(map, "/metadata/name") != "kube-root-ca.crt");
+        let mut singles = list("apis/networking.k8s.io/v1", "networkpolicies").await?;
+        singles.extend(list("api/v1", "resourcequotas").await?);
+        singles.extend(list("api/v1", "serviceaccounts").await?);
+        singles.retain(|object| at(object, "/metadata/name") != "default");
         Ok(Objects {
+            singles,
             deployments: list("apis/apps/v1", "deployments").await?,
             pods: list("api/v1", "pods").await?,
             config_maps,
@@ -163,8 +180,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes the namespaces of all orders and of earlier tests, and waits until they are gone.
+    /// Deletes the namespaces of all orders and of earlier tests, and waits until they are gone; and all fences.
     pub async fn remove_old(&self) -> Result<()> {
+        let fences: Api<Lease> = Api::namespaced(self.client.clone(), "vkube-system");
+        fences.delete_collection(&DeleteParams::default(), &ListParams::default().labels("vkube.dev/order")).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         until("the namespaces of earlier runs are gone", Duration::from_mins(2), async || {
             let mut left = 0;

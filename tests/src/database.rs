@@ -1,4 +1,4 @@
-//! A database of a system's own on the stack's PostgreSQL.
+//! A database of a system's own, on the stack's PostgreSQL or on one that may be broken.
 
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, Config, NoTls};
@@ -6,14 +6,14 @@ use tokio_postgres::{Client, Config, NoTls};
 use crate::stack::Stack;
 
 /// A database that nobody else uses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Database {
     name: String,
     server: String,
 }
 
 /// A connection as the superuser, to a database of the server. It ends when the client is dropped.
-async fn connect(server: &str, database: &str) -> Result<Client> {
+pub(crate) async fn connect(server: &str, database: &str) -> Result<Client> {
     let mut config: Config = server.parse()?;
     config.dbname(database).application_name("e2e");
     let (client, connection) = config.connect(NoTls).await.context("cannot connect to PostgreSQL")?;
@@ -22,10 +22,9 @@ async fn connect(server: &str, database: &str) -> Result<Client> {
 }
 
 impl Database {
-    /// Makes an empty database. Unless it is `durable`, nobody waits for the disk.
-    pub async fn create(stack: &Stack, name: &str, durable: bool) -> Result<Self> {
-        let name = format!("e2e_{}", name.replace('-', "_"));
-        let server = stack.database_url.clone();
+    /// Makes an empty database on the server of this URL. Unless it is `durable`, nobody waits for the disk.
+    pub async fn create(server: &str, name: &str, durable: bool) -> Result<Self> {
+        let (name, server) = (format!("e2e_{}", name.replace('-', "_")), server.to_owned());
         let admin = connect(&server, "postgres").await?;
         admin.batch_execute("create extension if not exists pg_stat_statements").await.ok();
         admin.batch_execute(&format!("create database {name}")).await?;

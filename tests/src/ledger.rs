@@ -6,6 +6,7 @@ use async_nats::jetstream::kv::{Operation, Store};
 use common::job::JobResult;
 use common::ledger::{Observed, PortState};
 use common::name::RegionCode;
+use common::port::{HostPort, Protocol};
 use common::{stream, subject};
 use futures::StreamExt as _;
 
@@ -36,7 +37,12 @@ impl Ledger {
 
     /// What it says of a TCP port.
     pub async fn port(&self, port: u16) -> Result<Option<PortState>> {
-        let entry = self.store.get(self.key(port)).await?;
+        self.host_port(HostPort { protocol: Protocol::Tcp, port: i64::from(port).try_into()? }).await
+    }
+
+    /// What it says of a port.
+    pub async fn host_port(&self, port: HostPort) -> Result<Option<PortState>> {
+        let entry = self.store.get(format!("{}.{port}", self.region)).await?;
         Ok(entry.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
     }
 

@@ -17,6 +17,8 @@ pub mod vkube;
 pub mod stack;
 pub mod system;
 
+pub mod clock;
+pub mod postgres;
 pub mod process;
 
 pub mod database;
@@ -27,5 +29,6 @@ pub mod cluster;
 pub mod ledger;
 
 pub mod cost;
+pub mod percentile;
 
 pub mod chaos;

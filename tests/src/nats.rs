@@ -1,30 +1,32 @@
-//! A NATS server of the tests' own: each system has one, so that one can be stopped without disturbing the others.
+//! NATS of the tests' own, one server or a cluster: each system has one, so that one can be stopped without disturbing the
+//! others.
 
-use std::path::{Path, PathBuf};
+mod server;
+
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use async_nats::jetstream;
 use serde::Deserialize;
 
-use crate::http;
-use crate::process::{Process, free_port};
+use self::server::Server;
 use crate::stack::Stack;
 use crate::until::until;
 
-const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long a cluster may take to have a leader of a stream.
+const LEADER_WITHIN: Duration = Duration::from_secs(20);
 
-/// A server, which keeps its address and its data when it is stopped and started.
+/// Subjects to which a user may not publish.
+pub type Denied<'a> = (&'a str, &'a [&'a str]);
+
+/// The servers, which keep their addresses and their data when they are stopped and started.
 #[derive(Debug)]
 pub struct Nats {
-    program: PathBuf,
-    config: PathBuf,
-    log: PathBuf,
-    port: u16,
-    monitor_port: u16,
-    process: Option<Process>,
+    servers: Vec<Server>,
 }
 
-/// What the server counted of one connection.
+/// What a server counted of one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Connection {
     /// The name that the client gave.
@@ -37,71 +39,136 @@ pub struct Connection {
 }
 
 impl Nats {
-    /// Starts a server that keeps its log in `folder` and its data in `store`.
-    pub async fn start(stack: &Stack, folder: &Path, store: &Path) -> Result<Self> {
-        let (port, monitor_port) = (free_port()?, free_port()?);
-        let config = folder.join("nats.conf");
-        let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n",
-            store.display()
-        );
-        std::fs::write(&config, text)?;
-        let program = stack.nats_server().await?.clone();
-        let mut nats = Self { program, config, log: folder.join("nats.log"), port, monitor_port, process: None };
+    /// Starts so many servers, as one cluster if there are several, that keep their logs in `folder` and their data in `store`
+    /// and beside it.
+    pub async fn start(stack: &Stack, folder: &Path, store: &Path, servers: usize) -> Result<Self> {
+        let program = stack.nats_server().await?;
+        let named = (0..servers).map(|number| Server::new(program, number, folder, store));
+        let mut servers = named.collect::<Result<Vec<Server>>>()?;
+        let routes: Vec<String> = servers.iter().map(Server::route).collect();
+        for server in &mut servers {
+            server.join(&routes);
+        }
+        let mut nats = Self { servers };
         nats.start_again().await?;
         Ok(nats)
     }
 
+    /// How many servers there are.
+    pub fn count(&self) -> usize {
+        self.servers.len()
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.servers.iter().map(|server| server.url(None)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where a part of the product connects, with a name of its own.
+    pub fn url_of(&self, user: &str) -> String {
+        self.servers.iter().map(|server| server.url(Some(user))).collect::<Vec<_>>().join(",")
     }
 
     /// A client of the tests' own.
     pub async fn client(&self) -> Result<async_nats::Client> {
-        async_nats::ConnectOptions::new().name("e2e").connect(self.url()).await.context("cannot connect to NATS")
+        let servers: Vec<String> = self.servers.iter().map(|server| server.url(None)).collect();
+        async_nats::ConnectOptions::new().name("e2e").connect(servers).await.context("cannot connect to NATS")
     }
 
-    /// What the server counted of each connection.
+    /// What the servers counted of each connection.
     pub async fn connections(&self) -> Result<Vec<Connection>> {
-        #[derive(Deserialize)]
-        struct Connections {
-            connections: Vec<Connection>,
+        let mut connections = Vec::new();
+        for server in &self.servers {
+            connections.extend(server.connections().await?);
         }
-        let url = format!("http://127.0.0.1:{}/connz?limit=1024", self.monitor_port);
-        let answer = http::plain()?.get(url).send().await?.error_for_status()?;
-        Ok(answer.json::<Connections>().await?.connections)
+        Ok(connections)
     }
 
-    /// Ends the server as a power cut would.
-    pub async fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("NATS does not run")?;
-        process.kill().await
-    }
-
-    /// Stops the server's clock: its clients stay connected and hear nothing.
-    pub async fn pause(&self) -> Result<()> {
-        self.process.as_ref().context("NATS does not run")?.pause().await
-    }
-
-    /// Lets a paused server go on.
-    pub fn resume(&self) -> Result<()> {
-        self.process.as_ref().context("NATS does not run")?.resume()
-    }
-
-    /// Starts a stopped server, at the same address and with the same data.
-    pub async fn start_again(&mut self) -> Result<()> {
-        let config = self.config.display().to_string();
-        let mut process = Process::start("nats-server", &self.program, &["-c", &config], &[], &self.log)?;
-        let url = format!("http://127.0.0.1:{}/healthz", self.monitor_port);
-        let http = http::plain()?;
-        until("NATS is healthy", READY_WITHIN, async || {
-            process.must_run()?;
-            Ok(http.get(&url).send().await.ok().filter(|answer| answer.status().is_success()))
+    /// The server that leads a stream.
+    pub async fn leader(&self, stream: &str) -> Result<usize> {
+        let context = jetstream::new(self.client().await?);
+        until(&format!("{stream} has a leader"), LEADER_WITHIN, async || {
+            let Ok(stream) = context.get_stream(stream).await else { return Ok(None) };
+            let leader = stream.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone());
+            Ok(self.servers.iter().position(|server| Some(server.name()) == leader.as_deref()))
         })
-        .await?;
-        self.process = Some(process);
+        .await
+    }
+
+    fn server(&mut self, number: usize) -> Result<&mut Server> {
+        self.servers.get_mut(number).context("there is no such server")
+    }
+
+    /// Ends a server as a power cut would.
+    pub async fn kill_one(&mut self, number: usize) -> Result<()> {
+        self.server(number)?.kill().await
+    }
+
+    /// Asks a server to end, and waits until it has.
+    pub async fn end_one(&mut self, number: usize) -> Result<()> {
+        self.server(number)?.end().await
+    }
+
+    /// Ends all servers that run as a power cut would.
+    pub async fn kill(&mut self) -> Result<()> {
+        for server in self.servers.iter_mut().filter(|server| server.process().is_ok()) {
+            server.kill().await?;
+        }
         Ok(())
+    }
+
+    /// Starts the servers that do not run, at the same addresses and with the same data, and waits until all have what they
+    /// should have.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let stopped = self.servers.iter_mut().filter(|server| server.process().is_err());
+        stopped.into_iter().try_for_each(Server::spawn)?;
+        for server in &mut self.servers {
+            server.ready().await?;
+        }
+        until("all NATS servers are of one cluster", LEADER_WITHIN, async || {
+            for server in &self.servers {
+                if server.leads().await? + 1 == self.servers.len() {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Stops the servers' clocks: their clients stay connected and hear nothing.
+    pub async fn pause(&self) -> Result<()> {
+        for server in &self.servers {
+            server.process()?.pause().await?;
+        }
+        Ok(())
+    }
+
+    /// Lets paused servers go on.
+    pub fn resume(&self) -> Result<()> {
+        self.servers.iter().try_for_each(|server| server.process()?.resume())
+    }
+
+    /// Has a user not publish to some subjects from now on, or lets everybody do everything again.
+    pub async fn deny(&self, denied: Option<Denied<'_>>) -> Result<()> {
+        for server in &self.servers {
+            server.deny(denied).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a server see its clients off and end, and waits until it has.
+    pub async fn end_as_lame_duck(&mut self, number: usize) -> Result<()> {
+        self.server(number)?.end_as_lame_duck().await
+    }
+
+    /// Copies the stores of servers that do not run.
+    pub fn copy_store(&self) -> Result<()> {
+        self.servers.iter().try_for_each(Server::copy_store)
+    }
+
+    /// Puts the copies in the place of the stores of servers that do not run.
+    pub fn restore_store(&self) -> Result<()> {
+        self.servers.iter().try_for_each(Server::restore_store)
     }
 }

@@ -101,6 +101,16 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// Has it read its configuration again (SIGHUP).
+    pub fn reload(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    /// Has a NATS server see its clients off and end (SIGUSR2).
+    pub fn make_lame_duck(&self) -> Result<()> {
+        self.signal(Signal::USR2)
+    }
+
     /// Stops its clock (SIGSTOP) and waits until all its threads stand: it stays connected and does nothing.
     pub async fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
@@ -173,6 +183,12 @@ pub fn free_port() -> Result<u16> {
         }
     }
     bail!("no port of 61000-65000 is free")
+}
+
+/// What a log says after so many bytes.
+pub fn log_from(file: &Path, bytes: usize) -> Result<String> {
+    let all = std::fs::read(file)?;
+    Ok(String::from_utf8_lossy(all.get(bytes..).unwrap_or_default()).into_owned())
 }
 
 /// The last lines of a file.

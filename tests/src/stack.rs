@@ -149,8 +149,13 @@ impl Stack {
         if let Some(program) = PROGRAM.get() {
             return Ok(program);
         }
-        let pid = self.control(&["pid", "nats"]).await?;
-        let program = std::fs::read_link(format!("/proc/{pid}/exe")).context("the stack's NATS server does not run")?;
+        let program = self.program("nats").await?;
         Ok(PROGRAM.get_or_init(|| program))
+    }
+
+    /// The program that a server of the stack runs.
+    pub async fn program(&self, server: &str) -> Result<PathBuf> {
+        let pid = self.control(&["pid", server]).await?;
+        std::fs::read_link(format!("/proc/{pid}/exe")).with_context(|| format!("the stack's {server} does not run"))
     }
 }

@@ -59,8 +59,20 @@ pub enum Medium {
 }
 
 impl System {
-    /// A NATS server, a database and keys, and nothing that runs yet.
+    /// A NATS server, a database on the stack's PostgreSQL and keys, and nothing that runs yet.
     pub async fn empty(name: &str, region: &RegionCode, medium: Medium) -> Result<Self> {
+        let database = Database::create(&Stack::get()?.database_url, name, medium == Medium::Disk).await?;
+        Self::empty_with(name, region, medium, database, 1).await
+    }
+
+    /// The same with this database, and so many NATS servers.
+    pub async fn empty_with(
+        name: &str,
+        region: &RegionCode,
+        medium: Medium,
+        database: Database,
+        nats_servers: usize,
+    ) -> Result<Self> {
         let stack = Stack::get()?;
         let folder = stack.folder.join(name);
         let data = match medium {
@@ -75,8 +87,8 @@ impl System {
             name: name.to_owned(),
             region: region.clone(),
             operator_token: format!("operator-{}", key()),
-            nats: Nats::start(stack, &folder, &data).await?,
-            database: Database::create(stack, name, medium == Medium::Disk).await?,
+            nats: Nats::start(stack, &folder, &data, nats_servers).await?,
+            database,
             apis: Vec::new(),
             workers: Vec::new(),
             folder,
@@ -181,6 +193,11 @@ impl System {
 
     fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
+    }
+
+    /// The servers that it has not of its own.
+    pub fn stack(&self) -> &'static Stack {
+        self.stack
     }
 
     /// Where its logs are.

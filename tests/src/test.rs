@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::database::Database;
 use crate::http::Client;
 use crate::order::{Order, OrderOptions};
+use crate::postgres::Postgres;
 use crate::process::tail;
 use crate::stack::Stack;
 use crate::system::{IN_MEMORY, Medium, System, unique};
@@ -83,6 +84,7 @@ fn run(body: impl AsyncFnOnce(&Test) -> Result<()>) -> Result<()> {
 pub async fn remove_old() -> Result<()> {
     let stack = Stack::get()?;
     let _ = std::fs::remove_dir_all(&stack.folder);
+    Postgres::remove_old();
     let _ = std::fs::remove_dir_all(IN_MEMORY);
     std::fs::create_dir_all(&stack.folder)?;
     Database::remove_old(stack).await?;

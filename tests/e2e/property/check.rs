@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use common::job::{JobResult, Outcome};
 use common::ledger::PortState;
-use e2e::agreement::{disagreement, host_ports};
+use common::port::{HostPort, Protocol};
+use e2e::agreement::{at, disagreement, host_ports};
 use e2e::ledger::{Ledger, results};
 use e2e::order::{Order, text};
 use e2e::system::System;
@@ -114,17 +115,19 @@ pub(super) async fn cluster(t: &Test, order: &Order, target: &Target, body: Opti
         let Some(body) = body else {
             return Ok(t.cluster.has_namespace(&namespace).await?.then(|| format!("{namespace} is there")));
         };
-        Ok(disagreement(&t.cluster.objects(&namespace).await?, target, body, &host_ports(body)))
+        Ok(disagreement(&t.cluster.objects(&namespace).await?, target, body, &host_ports(at(body, "/containers/0"))))
     })
     .await
 }
 
 /// Every port is held by whose body has it; any other is cooling or free.
-pub(super) async fn ledger(system: &System, holders: &BTreeMap<u16, String>, ports: &[u16]) -> Result<()> {
+pub(super) async fn ledger(system: &System, holders: &BTreeMap<HostPort, String>, ports: &[u16]) -> Result<()> {
     let ledger = Ledger::open(&system.nats, &system.region).await?;
     right("the ledger is as the orders are", async || {
-        for port in ports {
-            let (state, holder) = (ledger.port(*port).await?, holders.get(port));
+        let of_both = ports.iter().flat_map(|port| [(Protocol::Tcp, *port), (Protocol::Udp, *port)]);
+        for (protocol, port) in of_both {
+            let port = HostPort { protocol, port: i64::from(port).try_into()? };
+            let (state, holder) = (ledger.host_port(port).await?, holders.get(&port));
             let is_right = match &state {
                 None | Some(PortState::Cooling { .. }) => holder.is_none(),
                 Some(PortState::Bound { order, .. }) => holder.is_some_and(|holder| order.as_str() == holder),

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use e2e::cluster::Cluster;
 use e2e::http::Client;
 use e2e::order::{Order, OrderOptions};
+use e2e::percentile::milliseconds;
 use e2e::pod::{idle, pod, with};
 use e2e::stack::Stack;
 use e2e::system::{Medium, System, host_port};
@@ -47,12 +48,6 @@ impl Row {
         row.times.sort_unstable();
         Ok(row)
     }
-
-    /// The time that this share (in hundredths) of the calls did not exceed.
-    fn percentile(&self, hundredths: usize) -> Duration {
-        let place = (self.times.len() * hundredths).div_ceil(100).saturating_sub(1);
-        self.times.get(place).copied().unwrap_or_default()
-    }
 }
 
 #[tokio::main]
@@ -77,7 +72,7 @@ async fn main() -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "| call | calls | p50 ms | p99 ms |\n|---|---|---|---|")?;
     for row in &rows {
-        let ms = |hundredths| row.percentile(hundredths).as_secs_f64() * 1000.0;
+        let ms = |hundredths| milliseconds(&row.times, hundredths);
         writeln!(out, "| {} | {} | {:.2} | {:.2} |", row.what, row.times.len(), ms(50), ms(99))?;
     }
     writeln!(out, "\n| binary | file MiB | resident MiB |\n|---|---|---|")?;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use common::log::Position;
 use e2e::log_stream::LogStream;
 use e2e::order::{Order, OrderOptions};
+use e2e::percentile::milliseconds;
 use e2e::pod::{container, pod, with};
 use e2e::stack::Stack;
 use e2e::system::{Medium, System};
@@ -52,10 +53,7 @@ async fn main() -> Result<()> {
     let after = memory()?;
 
     let mut out = std::io::stdout().lock();
-    let ms = |hundredths: usize| {
-        let place = (times.len() * hundredths).div_ceil(100).saturating_sub(1);
-        times.get(place).copied().unwrap_or_default().as_secs_f64() * 1000.0
-    };
+    let ms = |hundredths| milliseconds(&times, hundredths);
     writeln!(out, "| a line's way | lines | p50 ms | p99 ms |\n|---|---|---|---|")?;
     writeln!(out, "| container to client, 50 lines a second | {} | {:.2} | {:.2} |", times.len(), ms(50), ms(99))?;
     writeln!(out, "\n| vkube-api | resident KiB |\n|---|---|")?;

@@ -6,13 +6,16 @@ mod ports;
 mod rest;
 #[cfg(test)]
 mod tests;
+mod watch;
+
+pub use cluster::wrong_in_cluster;
 
 use super::evidence::Evidence;
 
 /// What was found of one invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Its name: I1 to I9 as in `docs/RELIABILITY.md`, and F for the form of answers.
+    /// Its name: I1 to I9 as in `docs/RELIABILITY.md`, F for the form of answers, D for repairs, W for what was watched.
     pub name: &'static str,
     /// What it says.
     pub says: &'static str,
@@ -47,5 +50,7 @@ pub fn check(evidence: &Evidence) -> Vec<Finding> {
         rest::nothing_grew(evidence),
         cluster::nothing_was_deleted(evidence),
         jobs::answers_have_their_form(evidence),
+        rest::only_changes_by_hand_are_repaired(evidence),
+        watch::all_was_watched(evidence),
     ]
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::ledger::PortState;
+use common::port::HostPort;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -19,16 +20,20 @@ pub struct Evidence {
     pub orders: BTreeMap<String, OrderRecord>,
     /// Every job of the record.
     pub jobs: Vec<JobRecord>,
+    /// What the history says was repaired after a change by hand: the order, and what was wrong.
+    pub repairs: Vec<(String, String)>,
     /// Everything that was seen in RESULTS.
     pub results: Vec<SeenResult>,
-    /// How often RESULTS was made: when more than once, results may have been lost unseen.
-    pub results_streams: BTreeSet<String>,
+    /// The makings of RESULTS: about the time of each but the first, results may have been lost unseen.
+    pub results_streams: BTreeMap<String, Making>,
+    /// The ends that were seen on record while the run went on.
+    pub ends: BTreeSet<SeenEnd>,
     /// Every change of the ledger that was seen, in order.
     pub ledger_history: Vec<LedgerEntry>,
-    /// The ledger at the end, by host port (TCP).
-    pub ledger: BTreeMap<u16, PortState>,
+    /// The ledger at the end.
+    pub ledger: BTreeMap<HostPort, PortState>,
     /// The ports that workers saw in use at the end, and whose.
-    pub observed: Vec<(u16, Option<String>)>,
+    pub observed: Vec<(HostPort, Option<String>)>,
     /// The pods of orders over time: an entry for each change.
     pub pods: Vec<PodsAt>,
     /// The namespaces of orders over time: an entry for each change.
@@ -43,6 +48,39 @@ pub struct Evidence {
     pub resources: Vec<Resource>,
     /// How long it took until all was at rest; none = it was not, within the bound.
     pub settled: Option<Duration>,
+    /// How often each thing was looked at while the run went on.
+    pub looks: BTreeMap<&'static str, Looks>,
+}
+
+/// How often something was looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Looks {
+    /// How often with success.
+    pub done: u64,
+    /// How often in vain, as its server was away.
+    pub failed: u64,
+    /// Why, the last time.
+    pub problem: Option<String>,
+    /// What was seen and could not be read.
+    pub unreadable: Vec<String>,
+}
+
+/// A making of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Making {
+    /// When it was made, or set back.
+    pub at: Timestamp,
+    /// Whether it is an older copy of one that was there before.
+    pub is_set_back: bool,
+}
+
+/// A job's end as it was seen on record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeenEnd {
+    /// The job.
+    pub job: String,
+    /// How it ended, in JSON.
+    pub outcome: String,
 }
 
 /// An order of the record.
@@ -55,7 +93,7 @@ pub struct OrderRecord {
     /// What was deployed last; null = nothing.
     pub deployed: Value,
     /// The host ports of what is deployed.
-    pub ports: BTreeSet<u16>,
+    pub ports: BTreeSet<HostPort>,
     /// Its body as the api tells it.
     pub body: Value,
 }
@@ -75,6 +113,8 @@ pub struct JobRecord {
     pub state: String,
     /// How it ended; null = it has not.
     pub outcome: Value,
+    /// When; none = it has not.
+    pub finished_at: Option<Timestamp>,
     /// What it makes of its order; null = nothing is left of it.
     pub target: Value,
 }
@@ -100,8 +140,6 @@ impl JobRecord {
 pub struct SeenResult {
     /// Which making of the stream it was in.
     pub stream: String,
-    /// Where in it.
-    pub sequence: u64,
     /// Of which job.
     pub job: String,
     /// How that ended.
@@ -142,7 +180,7 @@ pub struct PodSeen {
     /// Its name.
     pub name: String,
     /// The host ports that it has or waits for.
-    pub ports: BTreeSet<u16>,
+    pub ports: BTreeSet<HostPort>,
 }
 
 /// A namespace of an order.

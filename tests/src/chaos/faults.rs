@@ -1,11 +1,18 @@
 //! What is done to a system: each fault is injected, lasts a while, and is healed.
 
+mod broker;
+mod clocks;
 mod database;
+mod edits;
+mod kubernetes;
 mod messages;
 mod network;
 mod objects;
+mod order;
+mod panics;
 mod points;
 mod process;
+mod room;
 mod storage;
 
 use std::time::Duration;
@@ -29,6 +36,21 @@ pub trait Fault {
     /// How long it lasts.
     fn lasts(&self, random: &mut StdRng) -> Duration {
         Duration::from_millis(random.random_range(1000..8000))
+    }
+
+    /// Whether the binaries must have fail points for it.
+    fn needs_fail_points(&self) -> bool {
+        false
+    }
+
+    /// Whether it changes an order's objects as somebody does by hand, which is repaired.
+    fn is_by_hand(&self) -> bool {
+        false
+    }
+
+    /// How often it was done when it was injected last: to how many processes, say.
+    fn times(&self) -> usize {
+        1
     }
 
     /// Makes it go wrong, and says to what it was done.
@@ -56,15 +78,22 @@ impl Fault for Nothing {
     }
 }
 
-/// Every fault. Those that take long are for long runs.
-pub fn all(long: bool) -> Vec<Box<dyn Fault>> {
+/// Every fault. Those that take long are for long runs, and some are for a cluster of NATS servers.
+pub fn all(long: bool, is_cluster: bool) -> Vec<Box<dyn Fault>> {
     let mut all: Vec<Box<dyn Fault>> = vec![Box::new(Nothing)];
     all.extend(process::all(long));
+    all.extend(clocks::all());
+    all.extend(edits::all());
+    all.extend(kubernetes::all());
     all.extend(points::all());
+    all.extend(broker::all(long, is_cluster));
     all.extend(network::all());
     all.extend(database::all());
+    all.extend(panics::all());
     all.extend(storage::all());
+    all.extend(room::all());
     all.extend(messages::all());
     all.extend(objects::all());
+    all.extend(order::all());
     all
 }

@@ -36,14 +36,35 @@ pub enum Event {
         /// Why.
         problem: String,
     },
-    /// Something was done to the system.
-    Fault {
-        /// The fault's name.
-        name: String,
-        /// What was done: injected, healed, recovered.
-        step: String,
-        /// To what, or after how long.
-        detail: String,
+    /// A fault was injected.
+    Injected {
+        /// Its name.
+        fault: String,
+        /// To what it was done.
+        what: String,
+        /// How often: to how many processes, say.
+        times: usize,
+        /// Whether it is a change by hand of an order's objects.
+        is_by_hand: bool,
+    },
+    /// A fault could not be injected, as there was nothing to do it to.
+    Skipped {
+        /// Its name.
+        fault: String,
+        /// Why.
+        problem: String,
+    },
+    /// A fault was healed.
+    Healed {
+        /// Its name.
+        fault: String,
+    },
+    /// The system worked again after these faults, or did not in time.
+    Recovered {
+        /// Their names.
+        faults: Vec<String>,
+        /// How long it took once all were healed.
+        milliseconds: Option<u64>,
     },
 }
 
@@ -112,11 +133,6 @@ impl Journal {
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&line).with_context(|| format!("cannot write {}", self.path.display()))
-    }
-
-    /// Adds a line about a fault.
-    pub fn fault(&self, name: &str, step: &str, detail: &str) -> Result<()> {
-        self.add(Event::Fault { name: name.to_owned(), step: step.to_owned(), detail: detail.to_owned() })
     }
 }
 

@@ -33,31 +33,32 @@ pub enum Part {
 /// All proxies of a system.
 #[derive(Debug, Default)]
 pub struct Links {
-    proxies: BTreeMap<(Part, Server), Proxy>,
+    proxies: BTreeMap<(Part, Server), Vec<Proxy>>,
 }
 
 impl Links {
-    /// A way for a process to the server at this URL: the URL by way of a proxy.
-    pub async fn through(&mut self, who: Part, server: Server, url: &str) -> Result<String> {
-        let mut url: Url = url.parse()?;
-        let host = url.host_str().context("a server's URL has a host")?.to_owned();
-        let port = url.port_or_known_default().context("a server's URL has a port")?;
-        let proxy = Proxy::start(resolved(&host, port)?).await?;
-        let address = proxy.address();
-        url.set_ip_host(address.ip()).ok().context("a host")?;
-        url.set_port(Some(address.port())).ok().context("a port")?;
-        self.proxies.insert((who, server), proxy);
-        Ok(url.as_str().trim_end_matches('/').to_owned())
+    /// A way for a process to the server at this URL, or to those at these, divided by commas: the URLs by way of proxies.
+    pub async fn through(&mut self, who: Part, server: Server, urls: &str) -> Result<String> {
+        let mut through = Vec::new();
+        for url in urls.split(',') {
+            let mut url: Url = url.parse()?;
+            let host = url.host_str().context("a server's URL has a host")?.to_owned();
+            let port = url.port_or_known_default().context("a server's URL has a port")?;
+            let proxy = Proxy::start(resolved(&host, port)?).await?;
+            let address = proxy.address();
+            url.set_ip_host(address.ip()).ok().context("a host")?;
+            url.set_port(Some(address.port())).ok().context("a port")?;
+            self.proxies.entry((who, server)).or_default().push(proxy);
+            through.push(url.as_str().trim_end_matches('/').to_owned());
+        }
+        Ok(through.join(","))
     }
 
-    /// Writes a kubeconfig by way of a proxy. The name that the server's certificate is for stays the server's.
-    pub async fn kubeconfig(&mut self, who: Part, original: &Path, through: &Path) -> Result<()> {
+    /// Writes a kubeconfig that leads to the server at this URL, by way of a proxy.
+    pub async fn kubeconfig(&mut self, who: Part, server: &str, original: &Path, through: &Path) -> Result<()> {
         let mut config = Kubeconfig::read_from(original)?;
         for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
-            let server = cluster.server.clone().context("a cluster has a server")?;
-            let host = server.parse::<Url>()?.host_str().context("a host")?.to_owned();
-            cluster.tls_server_name.get_or_insert(host);
-            cluster.server = Some(self.through(who, Server::Kubernetes, &server).await?);
+            cluster.server = Some(self.through(who, Server::Kubernetes, server).await?);
         }
         // JSON is YAML.
         std::fs::write(through, serde_json::to_vec(&config)?)?;
@@ -71,13 +72,13 @@ impl Links {
 
     /// What happens on a process's way to a server from now on.
     pub fn set(&self, who: Part, server: Server, mode: Mode) -> Result<()> {
-        self.proxies.get(&(who, server)).context("there is no such way")?.set(mode);
+        self.proxies.get(&(who, server)).context("there is no such way")?.iter().for_each(|proxy| proxy.set(mode));
         Ok(())
     }
 
     /// Lets everything pass.
     pub fn heal(&self) {
-        self.proxies.values().for_each(|proxy| proxy.set(Mode::Pass));
+        self.proxies.values().flatten().for_each(|proxy| proxy.set(Mode::Pass));
     }
 }
 
@@ -100,26 +101,9 @@ mod tests {
             (Server::Kubernetes, "https://127.0.0.1:6443", "https://127.0.0.1:", ""),
         ] {
             let through = links.through(WHO, server, url).await.unwrap();
-            let port = links.proxies.get(&(WHO, server)).unwrap().address().port();
+            let port = links.proxies.get(&(WHO, server)).unwrap()[0].address().port();
             assert_eq!(through, format!("{before}{port}{after}"));
             assert_eq!(links.parts(server), [WHO]);
         }
-    }
-
-    #[tokio::test]
-    async fn a_kubeconfig_keeps_the_name_that_the_certificate_is_for() {
-        let folder = std::env::temp_dir().join(format!("vkube-links-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (original, written) = (folder.join("original"), folder.join("written"));
-        let text = "{apiVersion: v1, kind: Config, clusters: [{name: a, cluster: {server: 'https://localhost:6443'}}]}";
-        std::fs::write(&original, text).unwrap();
-        let mut links = Links::default();
-        links.kubeconfig(WHO, &original, &written).await.unwrap();
-        let config = Kubeconfig::read_from(&written).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-        let cluster = config.clusters[0].cluster.clone().unwrap();
-        let port = links.proxies.get(&(WHO, Server::Kubernetes)).unwrap().address().port();
-        assert_eq!(cluster.server.unwrap(), format!("https://127.0.0.1:{port}"));
-        assert_eq!(cluster.tls_server_name.unwrap(), "localhost");
     }
 }

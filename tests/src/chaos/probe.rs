@@ -1,4 +1,4 @@
-//! Finds out when a system works again: a deploy by way of an api instance, and a status by way of each.
+//! Finds out when a system works again: a deploy and a status by way of each api instance.
 
 use std::time::{Duration, Instant};
 
@@ -51,21 +51,23 @@ impl Probe {
 
     async fn works_now(&mut self) -> Result<bool> {
         let order: Order = self.owned.order.clone();
-        let apis = self.asking.apis.len();
-        self.tries += 1;
-        let deploy = Call {
-            method: Method::POST,
-            path: "/k8s/deploy".to_owned(),
-            body: self.body(),
-            prefer: "wait=10",
-            key: Some(format!("probe-{}", self.tries)),
-        };
-        let changed = self.asking.ask(self.tries % apis, &order, &deploy).await?;
-        let mut answers = vec![changed];
-        for api in 0..apis {
-            answers.push(self.asking.ask(api, &order, &Call::get("/k8s/pod/status")).await?);
+        for api in 0..self.asking.apis.len() {
+            self.tries += 1;
+            let deploy = Call {
+                method: Method::POST,
+                path: "/k8s/deploy".to_owned(),
+                body: self.body(),
+                prefer: "wait=10",
+                key: Some(format!("probe-{}", self.tries)),
+            };
+            for call in [deploy, Call::get("/k8s/pod/status")] {
+                let answer = self.asking.ask(api, &order, &call).await?;
+                if answer.is_none_or(|answer| answer.status != 200) {
+                    return Ok(false);
+                }
+            }
         }
-        Ok(answers.iter().all(|answer| answer.as_ref().is_some_and(|answer| answer.status == 200)))
+        Ok(true)
     }
 
     /// Of the form that all orders of a run have.

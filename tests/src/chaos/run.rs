@@ -1,5 +1,6 @@
 //! One run: a system is broken while customers use it, comes to rest, and is judged.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::{join, try_join_all};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::process::Command;
 
 use super::checker::{Finding, check};
 use super::faults::{self, Fault};
-use super::journal::Journal;
+use super::figures;
+use super::journal::{self, Journal};
 use super::probe::Probe;
-use super::report::{counts, say, tables, violations};
+use super::report::{counts, held, say, verdict, violations, watched};
 use super::schedule;
 use super::settle::{gather, settle};
 use super::world::World;
@@ -27,6 +30,8 @@ const STARTS_WITHIN: Duration = Duration::from_mins(1);
 const UNBROKEN_FOR: Duration = Duration::from_secs(10);
 /// How long cluster, ledger and connections may take to follow the last job's end.
 const FOLLOWS_WITHIN: Duration = Duration::from_mins(1);
+/// How long a binary may take to say its version.
+const PROBED_WITHIN: Duration = Duration::from_secs(10);
 /// A run of so long has time for faults that take long.
 const LONG: Duration = Duration::from_mins(15);
 
@@ -41,17 +46,23 @@ pub struct Wanted {
     pub faults: Vec<String>,
     /// Whether they overlap.
     pub mixed: bool,
+    /// How many NATS servers there are: several are a cluster, which keeps as many copies of each stream.
+    pub nats_servers: usize,
+    /// Where the journal is kept; none = with the logs, which a run in which all is well does not leave.
+    pub journal: Option<PathBuf>,
 }
 
 /// Runs. How many violations there were.
 pub async fn run(wanted: &Wanted) -> Result<usize> {
     let mut faults = chosen(wanted)?;
+    fail_points_are_there(&faults).await?;
     say(&format!("seed {}", wanted.seed));
     crate::test::remove_old().await?;
     let logs = Stack::get()?.folder.parent().context("the logs have a folder")?.to_owned();
-    let journal = Journal::create(&logs.join(format!("chaos-{}.jsonl", wanted.seed)))?;
+    let file = wanted.journal.clone().unwrap_or_else(|| logs.join(format!("chaos-{}.jsonl", wanted.seed)));
+    let journal = Journal::create(&file)?;
     say(&format!("the journal is {}", journal.path().display()));
-    let mut world = World::start(journal).await?;
+    let mut world = World::start(journal, wanted.nats_servers).await?;
     let mut random = StdRng::seed_from_u64(wanted.seed);
     let mut probe = Probe::new(world.asking.clone(), world.system.region.as_str()).await?;
     ensure!(probe.works(&mut world, STARTS_WITHIN).await?.is_some(), "the system does not even work unbroken");
@@ -63,27 +74,29 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
         say("now it is broken");
         let mut order = StdRng::seed_from_u64(random.random());
         let until = Instant::now() + wanted.length;
-        let records = schedule::run(&mut world, &mut faults, wanted.mixed, &mut probe, &mut order, until).await;
+        let outcome = schedule::run(&mut world, &mut faults, wanted.mixed, &mut probe, &mut order, until).await;
         going.store(false, Ordering::Relaxed);
-        Ok::<_, anyhow::Error>((before, records?))
+        Ok::<_, anyhow::Error>((before, outcome?))
     };
     let (broken, customers) = join(Box::pin(broken), try_join_all(customers)).await;
-    let (before, records) = broken?;
-    let owned = customers?.into_iter().flatten().chain([probe.owned]);
+    let (before, outcome) = broken?;
+    let owned = customers?.into_iter().flatten().chain([probe.owned]).chain(world.provoker.owned.clone());
     let orders: Vec<Order> = owned.map(|owned| owned.order).collect();
 
     say("nothing is broken any more");
-    let settled = settle(&world).await;
+    let settled = settle(&world, &orders).await;
     say(&settled.map_or("it does not come to rest".to_owned(), |time| format!("at rest after {time:.1?}")));
     let mut findings = judged(&mut world, &orders, settled, &before).await?;
     findings.push(Finding {
         name: "R",
         says: "whatever stops is healed without a person, and nothing ends by itself",
-        checked: records.values().map(|record| record.recoveries.len() + record.problems.len()).sum(),
-        violations: records.values().flat_map(|record| &record.problems).chain(&world.crashes).cloned().collect(),
+        checked: outcome.waits,
+        violations: outcome.problems.iter().chain(&world.crashes).cloned().collect(),
     });
     let count = violations(&findings);
-    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), tables(&records, &findings).as_bytes());
+    let done = figures::of(&[journal::read(world.asking.journal.path())?]);
+    let tables = format!("\n{}\n{}", figures::table(&done), verdict(&findings));
+    let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), tables.as_bytes());
     if count > 0 {
         let all: Vec<&String> = findings.iter().flat_map(|finding| &finding.violations).collect();
         let file = logs.join(format!("chaos-{}.violations.json", wanted.seed));
@@ -96,13 +109,37 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
 
 /// The faults that are wanted.
 fn chosen(wanted: &Wanted) -> Result<Vec<Box<dyn Fault>>> {
-    let all = faults::all(wanted.length >= LONG || !wanted.faults.is_empty());
+    let all = faults::all(wanted.length >= LONG || !wanted.faults.is_empty(), wanted.nats_servers > 1);
     for name in &wanted.faults {
         let names: Vec<&str> = all.iter().map(|fault| fault.name()).collect();
         ensure!(names.contains(&name.as_str()), "there is no fault {name}; there are {}", names.join(", "));
     }
     let is_wanted = |name: &str| wanted.faults.is_empty() || wanted.faults.iter().any(|wanted| wanted == name);
     Ok(all.into_iter().filter(|fault| is_wanted(fault.name())).collect())
+}
+
+/// Fails where fail points are wanted of binaries that have none: each would only seem to be tried.
+async fn fail_points_are_there(faults: &[Box<dyn Fault>]) -> Result<()> {
+    let stack = Stack::get()?;
+    let wanted = |part: &str| faults.iter().find(|fault| fault.needs_fail_points() && fault.name().starts_with(part));
+    for (part, binary) in [("api-", &stack.api_binary), ("worker-", &stack.worker_binary)] {
+        let Some(fault) = wanted(part) else { continue };
+        let has = has_fail_points(binary).await?;
+        let (fault, binary) = (fault.name(), binary.display());
+        ensure!(
+            has,
+            "{fault} needs fail points, and {binary} has none: build it with --features api/failpoints,workers/failpoints"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a binary reads what its fail points are to do: then it refuses nonsense.
+async fn has_fail_points(binary: &Path) -> Result<bool> {
+    let mut command = Command::new(binary);
+    command.arg("--version").env("FAILPOINTS", "nonsense");
+    let output = tokio::time::timeout(PROBED_WITHIN, command.output()).await??;
+    Ok(!output.status.success())
 }
 
 /// Judges again until nothing is wrong, as the cluster and the ledger follow the record, or until it is too late.
@@ -133,5 +170,6 @@ async fn judge(
 ) -> Result<(String, Vec<Finding>)> {
     let mut evidence = gather(world, orders, settled).await?;
     evidence.resources = resources::compared(before, &resources::measure(world).await?);
-    Ok((counts(&evidence), check(&evidence)))
+    let told = [counts(&evidence), watched(&evidence.looks), held(&evidence.resources)].join("\n        ");
+    Ok((told, check(&evidence)))
 }

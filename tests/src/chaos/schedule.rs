@@ -1,7 +1,6 @@
 //! Breaks a system again and again: each fault in its turn, or several at once, in an order
 //! that the seed says, until the time is over.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -10,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
 use super::faults::Fault;
+use super::journal::Event;
 use super::probe::Probe;
 use super::report::say;
 use super::world::World;
@@ -19,22 +19,15 @@ const RECOVERS_WITHIN: Duration = Duration::from_mins(2);
 /// The pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 500..4000;
 
-/// What came of one fault.
-#[derive(Debug, Clone, Default)]
-pub struct Record {
-    /// How long the system took to work again, each time.
-    pub recoveries: Vec<Duration>,
-    /// How often it could not be injected, as there was nothing to do it to.
-    pub skipped: usize,
+/// What came of breaking a system.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How often it was waited until it worked again.
+    pub waits: usize,
     /// What went wrong.
     pub problems: Vec<String>,
 }
 
-/// What came of each fault, by its name.
-pub type Records = BTreeMap<&'static str, Record>;
-
-/// The record of faults that overlap.
-const MIXED: &str = "(mixed)";
 /// How many faults overlap at most.
 const MIXED_MOST: usize = 3;
 
@@ -46,18 +39,17 @@ pub async fn run(
     probe: &mut Probe,
     random: &mut StdRng,
     until: Instant,
-) -> Result<Records> {
-    let mut records = Records::new();
+) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
     loop {
         faults.shuffle(random);
         let most = if mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
         for group in faults.chunks_mut(most) {
             if Instant::now() >= until {
-                return Ok(records);
+                return Ok(outcome);
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE))).await;
-            let name = group.first().filter(|_| !mixed).map_or(MIXED, |fault| fault.name());
-            once(world, group, probe, random, records.entry(name).or_default()).await?;
+            once(world, group, probe, random, &mut outcome).await?;
         }
     }
 }
@@ -68,44 +60,47 @@ async fn once(
     group: &mut [Box<dyn Fault>],
     probe: &mut Probe,
     random: &mut StdRng,
-    record: &mut Record,
+    outcome: &mut Outcome,
 ) -> Result<()> {
     let journal = world.asking.journal.clone();
     let mut injected = Vec::new();
     for fault in group {
         let lasts = fault.lasts(random);
+        let name = fault.name().to_owned();
         match fault.inject(world, random).await {
-            Ok(done) => {
-                journal.fault(fault.name(), "injected", &done)?;
-                injected.push((fault, done));
+            Ok(what) => {
+                let (times, is_by_hand) = (fault.times(), fault.is_by_hand());
+                journal.add(Event::Injected { fault: name, what: what.clone(), times, is_by_hand })?;
+                world.whole_since = None;
+                injected.push((fault, what));
                 tokio::time::sleep(lasts).await;
             }
-            Err(error) => {
-                record.skipped += 1;
-                journal.fault(fault.name(), "skipped", &format!("{error:#}"))?;
-            }
+            Err(error) => journal.add(Event::Skipped { fault: name, problem: format!("{error:#}") })?,
         }
     }
-    let what: Vec<String> = injected.iter().map(|(fault, done)| format!("{} ({done})", fault.name())).collect();
-    let what = what.join(", ");
-    for (fault, done) in injected {
+    let told: Vec<String> = injected.iter().map(|(fault, what)| format!("{} ({what})", fault.name())).collect();
+    let told = told.join(", ");
+    let faults: Vec<String> = injected.iter().map(|(fault, _)| fault.name().to_owned()).collect();
+    for (fault, what) in injected {
         if let Err(error) = fault.heal(world).await {
-            record.problems.push(format!("{} ({done}): {error:#}", fault.name()));
+            outcome.problems.push(format!("{} ({what}): {error:#}", fault.name()));
         }
-        journal.fault(fault.name(), "healed", &done)?;
+        journal.add(Event::Healed { fault: fault.name().to_owned() })?;
     }
-    if what.is_empty() {
+    if faults.is_empty() {
         return Ok(());
     }
+    world.whole_since = Some(Instant::now());
+    outcome.waits += 1;
     let recovered = probe.works(world, RECOVERS_WITHIN).await?;
-    let told = recovered.map_or("never".to_owned(), |time| format!("after {:.1} s", time.as_secs_f64()));
-    journal.fault(&what, "recovered", &told)?;
-    say(&format!("{what}: works again {told}"));
+    let milliseconds = recovered.map(|time| u64::try_from(time.as_millis())).transpose()?;
+    journal.add(Event::Recovered { faults, milliseconds })?;
     if let Some(time) = recovered {
-        record.recoveries.push(time);
+        say(&format!("{told}: works again after {:.1} s", time.as_secs_f64()));
         return Ok(());
     }
-    record.problems.push(format!("{what}: the system does not work again by itself"));
+    say(&format!("{told}: does not work again"));
+    outcome.problems.push(format!("{told}: the system does not work again by itself"));
     first_aid(world, probe).await
 }
 

@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::{self, consumer::PullConsumer};
-use common::ledger::PortState;
+use common::ledger::{ObservedPort, PortState};
 use common::pod::Pod;
-use common::port::Protocol;
+use common::port::{HostPort, Protocol};
 use common::stream;
 use reqwest::Method;
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::checker::wrong_in_cluster;
 use super::evidence::{Evidence, JobRecord, OrderRecord, Queue};
 use super::journal;
 use super::observe::order_of;
 use super::world::World;
-use crate::agreement::at;
+use crate::agreement::{Objects, at};
 use crate::ledger::Ledger;
 use crate::order::Order;
 
@@ -25,36 +26,64 @@ use crate::order::Order;
 pub const SETTLES_WITHIN: Duration = Duration::from_mins(3);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long it must have been at rest: a worker may have told a moment ago of what is put right by now, and an api take its word.
+const RESTS_FOR: Duration = Duration::from_secs(12);
 
-/// Waits until no job is open and all queues are empty: how long that took, or none if it was too long.
-pub async fn settle(world: &World) -> Option<Duration> {
+/// Waits until no job is open, all queues are empty and nothing is wrong in the cluster, and stays so: how long that took, or
+/// none if it was too long.
+pub async fn settle(world: &World, orders: &[Order]) -> Option<Duration> {
     let begun = Instant::now();
-    while begun.elapsed() < SETTLES_WITHIN {
-        if is_at_rest(world).await.unwrap_or(false) {
-            return Some(begun.elapsed());
+    let mut rests_since = None;
+    while begun.elapsed() < SETTLES_WITHIN + RESTS_FOR {
+        if is_at_rest(world, orders).await.unwrap_or(false) {
+            let since = *rests_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > RESTS_FOR {
+                return Some(since - begun);
+            }
+        } else {
+            rests_since = None;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     None
 }
 
-async fn is_at_rest(world: &World) -> Result<bool> {
+async fn is_at_rest(world: &World, orders: &[Order]) -> Result<bool> {
     let open = "select exists (select from jobs where finished_at is null)";
     let row = world.system.database.connect().await?.query_one(open, &[]).await?;
     let is_empty = |queue: &Queue| queue.left + queue.pending + queue.unsettled == 0 && queue.problem.is_none();
-    Ok(!row.get::<_, bool>(0) && queues(world).await?.iter().all(is_empty))
+    if row.get::<_, bool>(0) || !queues(world).await?.iter().all(is_empty) {
+        return Ok(false);
+    }
+    for (id, order) in order_records(world, orders).await? {
+        if wrong_in_cluster(&order, objects_of(world, &id).await?.as_ref()).is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What is in the cluster of an order; none = no namespace.
+async fn objects_of(world: &World, order: &str) -> Result<Option<Objects>> {
+    let namespace = format!("vkube-{order}");
+    let is_there = world.cluster.has_namespace(&namespace).await?;
+    Ok(if is_there { Some(world.cluster.objects(&namespace).await?) } else { None })
 }
 
 /// All that is known, but for the journal and for what grew.
 pub async fn gather(world: &World, orders: &[Order], settled: Option<Duration>) -> Result<Evidence> {
     let ledger = Ledger::open(&world.system.nats, &world.system.region).await?;
     let orders = order_records(world, orders).await?;
-    let of_orders = orders.values().flat_map(|order| &order.ports).copied();
-    let ports: BTreeSet<u16> = of_orders.chain(world.all_ports.iter().copied()).collect();
+    let mut ports: BTreeSet<HostPort> = orders.values().flat_map(|order| &order.ports).copied().collect();
+    for port in &world.all_ports {
+        let port = i64::from(*port).try_into()?;
+        ports.extend([Protocol::Tcp, Protocol::Udp].map(|protocol| HostPort { protocol, port }));
+    }
     let mut evidence = Evidence {
         journal: journal::read(world.asking.journal.path())?,
         orders,
         jobs: job_records(world).await?,
+        repairs: repairs(world).await?,
         ledger: held_ports(&ledger, ports).await?,
         observed: observed(&ledger).await?,
         queues: queues(world).await?,
@@ -62,10 +91,7 @@ pub async fn gather(world: &World, orders: &[Order], settled: Option<Duration>) 
         ..Evidence::default()
     };
     for id in evidence.orders.keys() {
-        let namespace = format!("vkube-{id}");
-        let is_there = world.cluster.has_namespace(&namespace).await?;
-        let objects = if is_there { Some(world.cluster.objects(&namespace).await?) } else { None };
-        evidence.cluster.insert(id.clone(), objects);
+        evidence.cluster.insert(id.clone(), objects_of(world, id).await?);
     }
     for namespace in world.cluster.list("/api/v1/namespaces").await? {
         let name = at(&namespace, "/metadata/name").as_str().unwrap_or_default();
@@ -76,6 +102,8 @@ pub async fn gather(world: &World, orders: &[Order], settled: Option<Duration>) 
     let seen = world.observer.seen();
     evidence.results.clone_from(&seen.results);
     evidence.results_streams.clone_from(&seen.results_streams);
+    evidence.ends.clone_from(&seen.ends);
+    evidence.looks.clone_from(&seen.looks);
     evidence.ledger_history.clone_from(&seen.ledger);
     evidence.pods.clone_from(&seen.pods);
     evidence.namespaces.clone_from(&seen.namespaces);
@@ -96,7 +124,7 @@ async fn order_records(world: &World, orders: &[Order]) -> Result<BTreeMap<Strin
     for row in world.system.database.connect().await?.query(sql, &[]).await? {
         let (id, has_ended): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
         let pod: Option<Pod> = serde_json::from_value(json(&row, 4)?)?;
-        let ports = pod.iter().flat_map(Pod::host_ports).map(|host| host.port.get()).collect();
+        let ports = pod.iter().flat_map(Pod::host_ports).collect();
         let (target, deployed) = (json(&row, 2)?, json(&row, 3)?);
         let mut body = Value::Null;
         if let Some(order) = bodies.get(id.as_str()).filter(|_| !target.is_null()) {
@@ -109,30 +137,41 @@ async fn order_records(world: &World, orders: &[Order]) -> Result<BTreeMap<Strin
 }
 
 async fn job_records(world: &World) -> Result<Vec<JobRecord>> {
-    let sql = "select id::text, order_id, sequence, verb, state, outcome::text, target::text from jobs";
+    let sql = "select id::text, order_id, sequence, verb, state, outcome::text, target::text, \
+         finished_at from jobs";
     let rows = world.system.database.connect().await?.query(sql, &[]).await?;
     let record = |row: &Row| {
         let (id, order, sequence) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let (verb, state) = (row.try_get(3)?, row.try_get(4)?);
-        Ok(JobRecord { id, order, sequence, verb, state, outcome: json(row, 5)?, target: json(row, 6)? })
+        let (outcome, target, finished_at) = (json(row, 5)?, json(row, 6)?, row.try_get(7)?);
+        Ok(JobRecord { id, order, sequence, verb, state, outcome, finished_at, target })
     };
     rows.iter().map(record).collect()
 }
 
-async fn held_ports(ledger: &Ledger, ports: BTreeSet<u16>) -> Result<BTreeMap<u16, PortState>> {
+async fn repairs(world: &World) -> Result<Vec<(String, String)>> {
+    let sql = "select order_id, detail::text from history where event = 'repaired'";
+    let rows = world.system.database.connect().await?.query(sql, &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+async fn held_ports(ledger: &Ledger, ports: BTreeSet<HostPort>) -> Result<BTreeMap<HostPort, PortState>> {
     let mut held = BTreeMap::new();
     for port in ports {
-        if let Some(state) = ledger.port(port).await? {
+        if let Some(state) = ledger.host_port(port).await? {
             held.insert(port, state);
         }
     }
     Ok(held)
 }
 
-async fn observed(ledger: &Ledger) -> Result<Vec<(u16, Option<String>)>> {
+async fn observed(ledger: &Ledger) -> Result<Vec<(HostPort, Option<String>)>> {
     let observed = ledger.observed().await?.context("nobody has said which ports are in use")?;
-    let ports = observed.ports.into_iter().filter(|seen| seen.protocol == Protocol::Tcp);
-    Ok(ports.map(|seen| (seen.port.get(), seen.order.map(|order| order.to_string()))).collect())
+    let ports = observed.ports.into_iter().map(|seen| {
+        let ObservedPort { protocol, port, order } = seen;
+        (HostPort { protocol, port }, order.map(|order| order.to_string()))
+    });
+    Ok(ports.collect())
 }
 
 async fn queues(world: &World) -> Result<Vec<Queue>> {

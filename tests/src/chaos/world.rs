@@ -2,6 +2,7 @@
 //! for a narrow range of ports.
 
 use std::collections::BTreeMap;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -17,7 +18,12 @@ use super::customers::{Customer, Owned, make};
 use super::journal::Journal;
 use super::links::{Links, Part, Server};
 use super::observe::Observer;
+use super::provoke::Provoker;
+use super::scripted::Scripted;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::database::Database;
+use crate::postgres::Postgres;
 use crate::process::{Process, tail};
 use crate::stack::Stack;
 use crate::system::{Medium, Settings, System, host_port};
@@ -45,34 +51,56 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 pub struct World {
     /// The system.
     pub system: System,
+    /// Its PostgreSQL server.
+    pub postgres: Postgres,
     /// Every process's ways to servers.
     pub links: Links,
+    /// What the processes of the product go by.
+    pub clocks: BTreeMap<Part, Clock>,
     /// The cluster, as its administrator.
     pub cluster: Cluster,
+    /// The API server that workers see.
+    pub scripted: Scripted,
     /// Host ports that customers choose from.
     pub ports: Vec<u16>,
     /// All host ports that any order may have.
     pub all_ports: Vec<u16>,
     /// How to ask it.
     pub asking: Asking,
+    /// What has it come to a step.
+    pub provoker: Provoker,
     /// What watches it.
     pub observer: Observer,
     /// Processes that ended by themselves, and should not have.
     pub crashes: Vec<String>,
+    /// Since when nothing is broken; none = something is.
+    pub whole_since: Option<Instant>,
     spawned: BTreeMap<Part, Instant>,
 }
 
 impl World {
     /// Starts a system, and waits until it is ready.
-    pub async fn start(journal: Journal) -> Result<Self> {
+    pub async fn start(journal: Journal, nats_servers: usize) -> Result<Self> {
         let stack = Stack::get()?;
-        let mut system = System::empty("chaos", &stack.region, Medium::Memory).await?;
-        let mut links = Links::default();
-        let (nats, postgres) = (system.nats.url(), system.database.url()?);
+        let postgres = Postgres::start(stack, &stack.folder).await?;
+        // What is committed stays, whatever is killed.
+        let database = Database::create(&postgres.url(), "chaos", true).await?;
+        let mut system = System::empty_with("chaos", &stack.region, Medium::Memory, database, nats_servers).await?;
+        let (mut links, mut clocks) = (Links::default(), BTreeMap::new());
+        let database = system.database.url()?;
         for number in 0..EACH {
-            let nats = links.through(Part::Api(number), Server::Nats, &nats).await?;
-            let postgres = links.through(Part::Api(number), Server::Postgres, &postgres).await?;
-            let api = system.spawn_api(&[("VKUBE_NATS_URL", &nats), ("VKUBE_POSTGRES_URL", &postgres)])?;
+            let nats = links.through(Part::Api(number), Server::Nats, &system.nats.url_of("api")).await?;
+            let database = links.through(Part::Api(number), Server::Postgres, &database).await?;
+            let clock = Clock::new(&system.folder().join(format!("clock-api-{number}")))?;
+            let settings: Settings<'_> = &[
+                ("VKUBE_NATS_URL", &nats),
+                ("VKUBE_NATS_REPLICAS", &nats_servers.to_string()),
+                // The first streams of a cluster that is new: it takes seconds to agree on the leader of each.
+                ("VKUBE_NATS_CONNECT_TIMEOUT_MS", "25000"),
+                ("VKUBE_POSTGRES_URL", &database),
+            ];
+            let api = system.spawn_api(&with_clock(settings, &clock.environment()))?;
+            clocks.insert(Part::Api(number), clock);
             system.apis.push(api);
         }
         for api in &mut system.apis {
@@ -86,26 +114,48 @@ impl World {
             host_port();
         }
         let assigned = format!("{from}-{to}");
+        let cluster = Cluster::connect(stack).await?;
+        let scripted = Scripted::start(Cluster::patient(stack).await?).await?;
         for number in 0..EACH {
-            let nats = links.through(Part::Worker(number), Server::Nats, &nats).await?;
+            let nats = links.through(Part::Worker(number), Server::Nats, &system.nats.url_of("worker")).await?;
             let kubeconfig = system.folder().join(format!("kubeconfig-{number}.json"));
-            links.kubeconfig(Part::Worker(number), &stack.kubeconfig, &kubeconfig).await?;
-            let worker = system.new_worker(&[
+            links.kubeconfig(Part::Worker(number), &scripted.url(), &stack.kubeconfig, &kubeconfig).await?;
+            let clock = Clock::new(&system.folder().join(format!("clock-worker-{number}")))?;
+            let settings: Settings<'_> = &[
                 ("VKUBE_NATS_URL", &nats),
                 ("VKUBE_KUBE_KUBECONFIG", &kubeconfig.display().to_string()),
                 ("VKUBE_PORTS_RANDOM_RANGE", &assigned),
                 ("VKUBE_JOB_ROLLOUT_TIMEOUT_SECONDS", "30"),
-            ])?;
+            ];
+            let worker = system.new_worker(&with_clock(settings, &clock.environment()))?;
+            clocks.insert(Part::Worker(number), clock);
             system.workers.push(worker);
         }
         system.ready().await?;
-        let cluster = Cluster::connect(stack).await?;
-        let observer = Observer::start(system.nats.client().await?, cluster.clone(), &system.region).await?;
+        let observer =
+            Observer::start(system.nats.client().await?, cluster.clone(), system.database.clone(), &system.region)
+                .await?;
         let apis = system.apis.iter().map(|api| api.client.clone()).collect();
         let asking = Asking { apis, operator_token: system.operator_token.clone(), journal: Arc::new(journal) };
+        let provoker = Provoker::new(asking.clone(), system.region.as_str()).await?;
         let all_ports = (*first..=to).collect();
-        let (crashes, spawned) = (Vec::new(), BTreeMap::new());
-        Ok(Self { system, links, cluster, ports, all_ports, asking, observer, crashes, spawned })
+        let (crashes, whole_since, spawned) = (Vec::new(), Some(Instant::now()), BTreeMap::new());
+        Ok(Self {
+            system,
+            postgres,
+            links,
+            clocks,
+            cluster,
+            scripted,
+            ports,
+            all_ports,
+            asking,
+            provoker,
+            observer,
+            crashes,
+            whole_since,
+            spawned,
+        })
     }
 
     /// All processes of the product.
@@ -125,14 +175,28 @@ impl World {
 
     /// Starts again whatever has ended, as a supervisor does. What cannot reach its servers when it starts may end.
     pub fn look_after(&mut self) -> Result<()> {
-        for part in self.parts() {
-            let Some(status) = self.process(part)?.ended()? else { continue };
-            let is_new = self.spawned.get(&part).is_some_and(|spawned| spawned.elapsed() < STARTS_WITHIN);
-            if !is_new || status.code() != Some(1) {
-                let log = tail(self.process(part)?.log(), 3);
-                self.crashes.push(format!("{part:?} ended by itself with {status}: {log}"));
-            }
-            self.spawn_again(part)?;
+        self.look_after_these(&self.parts())
+    }
+
+    /// The same for these processes alone.
+    pub fn look_after_these(&mut self, parts: &[Part]) -> Result<()> {
+        for part in parts {
+            let Some(status) = self.process(*part)?.ended()? else { continue };
+            self.ended_by_itself(*part, status)?;
+            self.spawn_again(*part)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a process that ended by itself, unless it was started while something was broken and says that it cannot
+    /// begin.
+    pub fn ended_by_itself(&mut self, part: Part, status: ExitStatus) -> Result<()> {
+        let may_fail = |spawned: &Instant| {
+            spawned.elapsed() < STARTS_WITHIN && self.whole_since.is_none_or(|since| *spawned < since)
+        };
+        if status.code() != Some(1) || !self.spawned.get(&part).is_some_and(may_fail) {
+            let log = tail(self.process(part)?.log(), 3);
+            self.crashes.push(format!("{part:?} ended by itself with {status}: {log}"));
         }
         Ok(())
     }
@@ -167,4 +231,12 @@ impl World {
         }
         Ok(customers)
     }
+}
+
+/// These settings of a process, and those of its clock.
+fn with_clock<'a>(
+    settings: &[(&'static str, &'a str)],
+    clock: &'a [(&'static str, String)],
+) -> Vec<(&'static str, &'a str)> {
+    settings.iter().copied().chain(clock.iter().map(|(name, value)| (*name, value.as_str()))).collect()
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Finding;
-use crate::agreement::{at, disagreement};
-use crate::chaos::evidence::{Evidence, JobRecord, NamespaceSeen};
+use crate::agreement::{Objects, at, disagreement};
+use crate::chaos::evidence::{Evidence, JobRecord, NamespaceSeen, OrderRecord};
 
 /// I4.
 pub(super) fn cluster_is_as_accepted(evidence: &Evidence) -> Finding {
@@ -23,18 +23,22 @@ pub(super) fn cluster_is_as_accepted(evidence: &Evidence) -> Finding {
         let wrong = [&order.target, &order.deployed].into_iter().find(|target| !same(target));
         finding.look(wrong.map(|wrong| format!("{id} is {wrong} on record, and its jobs made it {standing}")));
         let objects = evidence.cluster.get(id).and_then(Option::as_ref);
-        let wrong = match objects {
-            None if order.target.is_null() => None,
-            None => Some("it has no namespace".to_owned()),
-            Some(_) if order.target.is_null() => Some("its namespace is still there".to_owned()),
-            Some(objects) => disagreement(objects, &order.target, &order.body, &order.ports),
-        };
-        finding.look(wrong.map(|wrong| format!("{id} should be {}: {wrong}", order.target)));
+        finding.look(wrong_in_cluster(order, objects).map(|wrong| format!("{id} should be {}: {wrong}", order.target)));
     }
     for namespace in &evidence.strange_namespaces {
         finding.look(Some(format!("{namespace} is no order's")));
     }
     finding
+}
+
+/// What is in the cluster of an order and should not be, or the other way round; `objects`: none = it has no namespace.
+pub fn wrong_in_cluster(order: &OrderRecord, objects: Option<&Objects>) -> Option<String> {
+    match objects {
+        None if order.target.is_null() => None,
+        None => Some("it has no namespace".to_owned()),
+        Some(_) if order.target.is_null() => Some("its namespace is still there".to_owned()),
+        Some(objects) => disagreement(objects, &order.target, &order.body, &order.ports),
+    }
 }
 
 /// I9.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::ledger::PortState;
+use common::port::HostPort;
 use jiff::SignedDuration;
 
 use super::Finding;
@@ -60,7 +61,7 @@ fn ledger_history(histories: &BTreeMap<&str, History<'_>>, finding: &mut Finding
 
 /// In the record no two live orders have one port.
 fn record(evidence: &Evidence, finding: &mut Finding) {
-    let mut holders: BTreeMap<u16, &str> = BTreeMap::new();
+    let mut holders: BTreeMap<HostPort, &str> = BTreeMap::new();
     for (id, order) in evidence.orders.iter().filter(|(_, order)| !order.has_ended) {
         for port in &order.ports {
             let other = holders.insert(*port, id);
@@ -70,7 +71,7 @@ fn record(evidence: &Evidence, finding: &mut Finding) {
 }
 
 fn two_pods(at: &PodsAt) -> Option<String> {
-    let mut holders: BTreeMap<u16, &PodSeen> = BTreeMap::new();
+    let mut holders: BTreeMap<HostPort, &PodSeen> = BTreeMap::new();
     for pod in &at.pods {
         for port in &pod.ports {
             if let Some(other) = holders.insert(*port, pod).filter(|other| other.order != pod.order) {
@@ -85,7 +86,7 @@ fn two_pods(at: &PodsAt) -> Option<String> {
 /// Whether a port of a pod was another order's for all the time that the pod was seen, by the ledger.
 fn pod_without_its_port(histories: &BTreeMap<&str, History<'_>>, at: &PodsAt, pod: &PodSeen) -> Option<String> {
     pod.ports.iter().find_map(|port| {
-        let suffix = format!(".tcp.{port}");
+        let suffix = format!(".{port}");
         let (_, history) = histories.iter().find(|(key, _)| key.ends_with(&suffix))?;
         let first = history.iter().rposition(|(entry, _)| entry.at <= at.from - SKEW)?;
         let until = history.iter().position(|(entry, _)| entry.at > at.to + SKEW).unwrap_or(history.len());
@@ -110,9 +111,9 @@ fn pod_without_its_port(histories: &BTreeMap<&str, History<'_>>, at: &PodsAt, po
 pub(super) fn ledger_is_as_orders_are(evidence: &Evidence) -> Finding {
     let mut finding = Finding::new("I5", "the ledger is the ports of live orders");
     let live = evidence.orders.iter().filter(|(_, order)| !order.has_ended);
-    let holders: BTreeMap<u16, &str> =
+    let holders: BTreeMap<HostPort, &str> =
         live.flat_map(|(id, order)| order.ports.iter().map(|port| (*port, id.as_str()))).collect();
-    let ports: BTreeSet<u16> = evidence.ledger.keys().chain(holders.keys()).copied().collect();
+    let ports: BTreeSet<HostPort> = evidence.ledger.keys().chain(holders.keys()).copied().collect();
     for port in ports {
         let (state, holder) = (evidence.ledger.get(&port), holders.get(&port));
         let is_right = match state {

@@ -1,11 +1,12 @@
 //! Messages in the queue of jobs that should not be there: jobs twice, old ones after newer ones, unreadable ones, ones of a
 //! newer version.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::HeaderMap;
 use async_nats::jetstream;
+use async_nats::{HeaderMap, Message};
 use common::job::{JOB_VERSION, Verb};
 use common::subject;
 use futures::FutureExt as _;
@@ -27,7 +28,7 @@ const NEWEST: usize = 5;
 enum Sent {
     /// A job that was sent a moment ago.
     Duplicate,
-    /// Any job that was ever sent.
+    /// A job after which another one of its order was sent.
     Replay,
     /// No job at all.
     Unreadable,
@@ -94,7 +95,8 @@ impl MessageFault {
                 return Ok((subject::job(&world.system.region, Verb::Deploy), HeaderMap::new(), garbage));
             }
             Sent::Duplicate => recent.choose(random),
-            Sent::Replay | Sent::Newer => seen.jobs.choose(random),
+            Sent::Replay => outdated(&seen.jobs).choose(random).copied(),
+            Sent::Newer => seen.jobs.choose(random),
         };
         let before = before.context("no job was sent yet")?;
         let mut headers = HeaderMap::new();
@@ -109,4 +111,19 @@ impl MessageFault {
         }
         Ok((before.subject.to_string(), headers, payload))
     }
+}
+
+/// The jobs after which another one of their order was sent.
+fn outdated(jobs: &[Message]) -> Vec<&Message> {
+    let mut newest = BTreeSet::new();
+    let mut outdated = Vec::new();
+    for message in jobs.iter().rev() {
+        let job: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+        if let Some(order) = job.get("order").and_then(Value::as_str)
+            && !newest.insert(order.to_owned())
+        {
+            outdated.push(message);
+        }
+    }
+    outdated
 }

@@ -1,5 +1,6 @@
-//! Objects of orders that somebody deletes by hand, and a foreign pod that takes a port.
+//! Objects of orders that somebody deletes by hand, and a foreign pod or process of the node that takes a port.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -25,6 +26,7 @@ enum Deed {
     DeploymentDeleted,
     PodDeleted,
     ForeignPod,
+    HostProcess,
 }
 
 /// A fault of the cluster's objects.
@@ -33,6 +35,7 @@ struct ObjectFault {
     name: &'static str,
     deed: Deed,
     foreign: Option<String>,
+    listening: Option<TcpListener>,
 }
 
 pub(super) fn all() -> Vec<Box<dyn Fault>> {
@@ -40,16 +43,21 @@ pub(super) fn all() -> Vec<Box<dyn Fault>> {
         ("deployment-deleted", Deed::DeploymentDeleted),
         ("pod-deleted", Deed::PodDeleted),
         ("foreign-pod", Deed::ForeignPod),
+        ("host-process", Deed::HostProcess),
     ];
     let boxed = faults
         .into_iter()
-        .map(|(name, deed)| -> Box<dyn Fault> { Box::new(ObjectFault { name, deed, foreign: None }) });
+        .map(|(name, deed)| -> Box<dyn Fault> { Box::new(ObjectFault { name, deed, foreign: None, listening: None }) });
     boxed.collect()
 }
 
 impl Fault for ObjectFault {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn is_by_hand(&self) -> bool {
+        matches!(self.deed, Deed::DeploymentDeleted)
     }
 
     fn lasts(&self, random: &mut StdRng) -> Duration {
@@ -87,6 +95,12 @@ impl Fault for ObjectFault {
                     self.foreign = Some(name);
                     Ok(format!("port {port}"))
                 }
+                Deed::HostProcess => {
+                    // The node's network is this process's.
+                    let port = *world.all_ports.choose(random).context("a port")?;
+                    self.listening = Some(TcpListener::bind(("0.0.0.0", port))?);
+                    Ok(format!("port {port}"))
+                }
             }
         }
         .boxed_local()
@@ -94,6 +108,7 @@ impl Fault for ObjectFault {
 
     fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()> {
         async move {
+            self.listening = None;
             match self.foreign.take() {
                 Some(name) => world.cluster.delete_pod(FOREIGN, &name).await,
                 None => Ok(()),
@@ -103,13 +118,15 @@ impl Fault for ObjectFault {
     }
 }
 
-/// Namespace and name of any object of an order that is not about to go.
-async fn any(world: &World, random: &mut StdRng, collection: &str) -> Result<(String, String)> {
+/// Namespace and name of any object that vkube made of an order and that is not about to go.
+pub(super) async fn any(world: &World, random: &mut StdRng, collection: &str) -> Result<(String, String)> {
     let mut found = Vec::new();
     for object in world.cluster.list(collection).await? {
         let text = |pointer: &str| at(&object, pointer).as_str().unwrap_or_default().to_owned();
         let is_going = !at(&object, "/metadata/deletionTimestamp").is_null();
-        if order_of(&text("/metadata/namespace")).is_some() && !is_going {
+        let is_ours = at(&object, "/metadata/labels/vkube.dev~1order").is_string();
+        let has_order = order_of(&text("/metadata/namespace")).is_some();
+        if has_order && (is_ours || collection.ends_with("/pods")) && !is_going {
             found.push((text("/metadata/namespace"), text("/metadata/name")));
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use common::stream::JOB_ACK_WAIT;
 use futures::FutureExt as _;
 use rand::Rng as _;
@@ -25,37 +25,53 @@ enum Blow {
     Pause,
     /// SIGTERM.
     End,
+    /// SIGTERM and a new start, for one process after another.
+    Roll,
 }
 
-/// A fault of a process of the product.
+/// How many it happens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    One,
+    All,
+}
+
+/// A fault of processes of the product.
 #[derive(Debug)]
 struct ProcessFault {
     name: &'static str,
     is_victim: fn(&Part) -> bool,
+    reach: Reach,
     blow: Blow,
     seconds: Range<u64>,
-    /// Which one, and its process id.
-    victim: Option<(Part, u32)>,
+    /// Which ones, and their process ids.
+    victims: Vec<(Part, u32)>,
 }
 
 pub(super) fn all(long: bool) -> Vec<Box<dyn Fault>> {
+    let any: fn(&Part) -> bool = |_| true;
     let api: fn(&Part) -> bool = |part| matches!(part, Part::Api(_));
     let worker: fn(&Part) -> bool = |part| matches!(part, Part::Worker(_));
     let asleep = 3 * JOB_ACK_WAIT.as_secs() + 5;
     let faults = [
-        ("api-kill", api, Blow::Kill, 0..5),
-        ("worker-kill", worker, Blow::Kill, 0..5),
-        ("api-pause", api, Blow::Pause, 2..12),
-        ("worker-pause", worker, Blow::Pause, 2..12),
-        ("api-end", api, Blow::End, 0..3),
-        ("worker-end", worker, Blow::End, 0..3),
-        ("worker-asleep", worker, Blow::Pause, asleep..asleep + 1),
+        ("api-kill", api, Reach::One, Blow::Kill, 0..5),
+        ("worker-kill", worker, Reach::One, Blow::Kill, 0..5),
+        ("all-kill", any, Reach::All, Blow::Kill, 0..5),
+        ("api-pause", api, Reach::One, Blow::Pause, 2..12),
+        ("worker-pause", worker, Reach::One, Blow::Pause, 2..12),
+        ("api-end", api, Reach::One, Blow::End, 0..3),
+        ("worker-end", worker, Reach::One, Blow::End, 0..3),
+        ("all-rolling", any, Reach::All, Blow::Roll, 0..1),
     ];
-    let faults = faults.into_iter().filter(|(name, ..)| long || *name != "worker-asleep");
-    let boxed = faults.map(|(name, is_victim, blow, seconds)| -> Box<dyn Fault> {
-        Box::new(ProcessFault { name, is_victim, blow, seconds, victim: None })
+    let long_ones = [
+        ("worker-asleep", worker, Reach::One, Blow::Pause, asleep..asleep + 1),
+        ("region-silent", worker, Reach::All, Blow::Kill, 60..90),
+    ];
+    let faults = faults.into_iter().chain(long_ones.into_iter().filter(|_| long));
+    let boxed = faults.map(|(name, is_victim, reach, blow, seconds)| -> Box<dyn Fault> {
+        Box::new(ProcessFault { name, is_victim, reach, blow, seconds, victims: Vec::new() })
     });
-    boxed.chain([Box::new(NatsKill) as Box<dyn Fault>]).collect()
+    boxed.collect()
 }
 
 impl Fault for ProcessFault {
@@ -67,39 +83,59 @@ impl Fault for ProcessFault {
         Duration::from_secs(random.random_range(self.seconds.clone()))
     }
 
+    fn times(&self) -> usize {
+        self.victims.len()
+    }
+
     fn inject<'a>(&'a mut self, world: &'a mut World, random: &'a mut StdRng) -> Step<'a, String> {
         async move {
-            let candidates: Vec<Part> = world.parts().into_iter().filter(self.is_victim).collect();
-            let victim = *candidates.choose(random).context("somebody")?;
-            let process = world.process(victim)?;
-            process.must_run()?;
-            self.victim = Some((victim, process.id()));
-            match self.blow {
-                Blow::Kill => process.kill().await?,
-                Blow::Pause => process.pause().await?,
-                Blow::End => process.ask_to_end()?,
+            self.victims.clear();
+            let mut parts: Vec<Part> = world.parts().into_iter().filter(self.is_victim).collect();
+            if self.reach == Reach::One {
+                parts = parts.choose(random).copied().into_iter().collect();
             }
-            Ok(format!("{victim:?}"))
+            for part in &parts {
+                world.process(*part)?.must_run()?;
+            }
+            for part in &parts {
+                let process = world.process(*part)?;
+                self.victims.push((*part, process.id()));
+                match self.blow {
+                    Blow::Kill => process.kill().await?,
+                    Blow::Pause => process.pause().await?,
+                    Blow::End => process.ask_to_end()?,
+                    Blow::Roll => {
+                        process.ask_to_end()?;
+                        let ended = ended_well(world, *part).await;
+                        world.spawn_again(*part)?;
+                        ended?;
+                    }
+                }
+            }
+            Ok(format!("{parts:?}"))
         }
         .boxed_local()
     }
 
     fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()> {
         async move {
-            let (victim, id) = self.victim.take().context("it was not injected")?;
-            if world.process(victim)?.id() != id {
-                // Another fault had it killed and started again.
-                return Ok(());
-            }
-            match self.blow {
-                Blow::Kill => world.spawn_again(victim),
-                Blow::Pause => world.process(victim)?.resume(),
-                Blow::End => {
-                    let ended = ended_well(world, victim).await;
-                    world.spawn_again(victim)?;
-                    ended
+            for (victim, id) in &self.victims {
+                if world.process(*victim)?.id() != *id {
+                    // It was started again already.
+                    continue;
+                }
+                match self.blow {
+                    Blow::Kill => world.spawn_again(*victim)?,
+                    Blow::Pause => world.process(*victim)?.resume()?,
+                    Blow::Roll => {}
+                    Blow::End => {
+                        let ended = ended_well(world, *victim).await;
+                        world.spawn_again(*victim)?;
+                        ended?;
+                    }
                 }
             }
+            Ok(())
         }
         .boxed_local()
     }
@@ -112,26 +148,4 @@ async fn ended_well(world: &mut World, part: Part) -> Result<()> {
     let was_killed = status.signal().is_some();
     anyhow::ensure!(status.success() || was_killed, "{part:?} was asked to end and ended with {status}");
     Ok(())
-}
-
-/// NATS is killed, and starts again with its data.
-#[derive(Debug)]
-struct NatsKill;
-
-impl Fault for NatsKill {
-    fn name(&self) -> &'static str {
-        "nats-kill"
-    }
-
-    fn inject<'a>(&'a mut self, world: &'a mut World, _: &'a mut StdRng) -> Step<'a, String> {
-        async move {
-            world.system.nats.kill().await?;
-            Ok("the one server".to_owned())
-        }
-        .boxed_local()
-    }
-
-    fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()> {
-        world.system.nats.start_again().boxed_local()
-    }
 }
