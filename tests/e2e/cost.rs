@@ -108,7 +108,7 @@ fn a_deploy_costs_one_accepting_statement_one_batch_and_one_publish() -> Result<
     })
 }
 
-/// What workers ask about an order, but for their own looks at its Secrets: each looks at each once in 40 s or so.
+/// What workers ask about an order, but for their own looks at its Secrets: each looks at each in turn.
 fn asked(requests: &Requests, order: &Order) -> Result<Vec<Request>> {
     let is_look = |request: &Request| request.verb == "patch" && request.uri.contains("/secrets/");
     Ok(requests.of_workers_about(&order.id)?.into_iter().filter(|request| !is_look(request)).collect())

@@ -154,10 +154,21 @@ fn what_a_pod_needs_is_there_again_after_somebody_changed_or_deleted_it() -> Res
         {
             ensure!(told[0]["objects"].to_string().contains(object), "{}", told[0]);
         }
-        is_put_right(t, &order, "is missing", async || {
+        is_put_right(t, &order, "ConfigMap/config-r1 is missing", async || {
             let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
             maps.delete("config-r1", &DeleteParams::default()).await?;
-            let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+            Ok(())
+        })
+        .await
+    })
+}
+
+#[test]
+fn a_secret_that_somebody_replaces_is_as_ordered_again() -> Result<()> {
+    test(async |t| {
+        let (order, _) = deployed(t).await?;
+        is_put_right(t, &order, "Secret/", async || {
+            let secrets: Api<Secret> = Api::namespaced(t.cluster.client(), &order.namespace());
             let secret =
                 secrets.list(&kube::api::ListParams::default()).await?.items.into_iter().next().context("a Secret")?;
             let name = secret.metadata.name.context("a name")?;

@@ -182,7 +182,7 @@ fn changed(object: &ObjectName, managers: &Managers) -> Option<String> {
 }
 
 fn managers_of(mirrors: &Mirrors, kind: Kind, namespace: &str, name: &str) -> Option<Managers> {
-    mirrors.objects.get(&kind)?.get(namespace, name).map(|object| object.managers.clone())
+    mirrors.objects.get(&kind)?.get(namespace, name).map(|managers| (*managers).clone())
 }
 
 fn print((kind, name): &ObjectName) -> String {

@@ -12,8 +12,8 @@ use crate::agreement::at;
 use crate::http::{Answer, Client};
 use crate::order::Order;
 
-/// The longest that a client waits for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The longest that a customer waits for an answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A call of an order's customer or of an operator.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Asking {
     pub apis: Vec<Client>,
     /// What opens the operator's side.
     pub operator_token: String,
+    /// The longest that it waits for an answer.
+    pub within: Duration,
     /// Where all is written down.
     pub journal: Arc<Journal>,
 }
@@ -62,7 +64,7 @@ impl Asking {
             body: call.body.clone(),
         }))?;
         let begun = Instant::now();
-        let told = tokio::time::timeout(ANSWER_WITHIN, self.send(&order.by(client), call)).await;
+        let told = tokio::time::timeout(self.within, self.send(&order.by(client), call)).await;
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let answer = match told {
             Ok(Ok(answer)) => Answered { operation, milliseconds, ..answer },

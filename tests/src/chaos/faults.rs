@@ -15,6 +15,7 @@ mod process;
 mod room;
 mod storage;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -58,6 +59,11 @@ pub trait Fault {
 
     /// Puts an end to it. What the system then does is its own affair.
     fn heal<'a>(&'a mut self, world: &'a mut World) -> Step<'a, ()>;
+}
+
+/// A time of so many seconds, to the millisecond.
+fn between(seconds: &Range<u64>, random: &mut StdRng) -> Duration {
+    Duration::from_millis(random.random_range(1000 * seconds.start..1000 * seconds.end))
 }
 
 /// Nothing is done: how long a system takes to work "again" that was never broken.

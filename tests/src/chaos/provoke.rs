@@ -36,6 +36,7 @@ impl Provoker {
     pub async fn new(asking: Asking, region: &str) -> Result<Self> {
         let owned = make(asking.apis.first().context("an api")?, &asking.operator_token, false).await?;
         let ports = [host_port(), host_port()];
+        let asking = Asking { within: PATIENCE, ..asking };
         Ok(Self { asking, region: region.to_owned(), ports, tries: 0, owned: vec![owned] })
     }
 
@@ -99,8 +100,7 @@ impl Provoker {
 
     async fn ask(&self, api: usize, call: &Call) -> Result<Option<Answered>> {
         let order = &self.owned.last().context("an order")?.order;
-        // What is given up here is as unknown as what the client itself gives up, and in the journal begun and no more.
-        timeout(PATIENCE, self.asking.ask(api, order, call)).await.unwrap_or(Ok(None))
+        self.asking.ask(api, order, call).await
     }
 
     /// Another pod each time.

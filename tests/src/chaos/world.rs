@@ -13,7 +13,7 @@ use futures::future::LocalBoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::asking::Asking;
+use super::asking::{ANSWER_WITHIN, Asking};
 use super::customers::{Customer, Owned, make};
 use super::journal::Journal;
 use super::links::{Links, Part, Server};
@@ -136,7 +136,8 @@ impl World {
             Observer::start(system.nats.client().await?, cluster.clone(), system.database.clone(), &system.region)
                 .await?;
         let apis = system.apis.iter().map(|api| api.client.clone()).collect();
-        let asking = Asking { apis, operator_token: system.operator_token.clone(), journal: Arc::new(journal) };
+        let (operator_token, journal) = (system.operator_token.clone(), Arc::new(journal));
+        let asking = Asking { apis, operator_token, within: ANSWER_WITHIN, journal };
         let provoker = Provoker::new(asking.clone(), system.region.as_str()).await?;
         let all_ports = (*first..=to).collect();
         let (crashes, whole_since, spawned) = (Vec::new(), Some(Instant::now()), BTreeMap::new());

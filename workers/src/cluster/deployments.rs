@@ -37,7 +37,7 @@ pub struct DeploymentSeen {
 
 impl Seen for DeploymentSeen {
     fn after(&mut self, before: &Self) {
-        self.managers.after(&before.managers);
+        self.managers.remember(&before.managers);
     }
 
     fn from_object(object: DynamicObject) -> Self {

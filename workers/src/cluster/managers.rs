@@ -54,11 +54,9 @@ impl Managers {
             foreign: foreign.map(|entry| manager(entry).chars().take(MAX_MANAGER).collect()),
         }
     }
-}
 
-impl Managers {
     /// Remembers how the object was seen before.
-    pub fn after(&mut self, before: &Self) {
+    pub fn remember(&mut self, before: &Self) {
         if self.job == before.job {
             self.first_own_fields = before.first_own_fields;
         }
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_no_more_ours_shows_and_an_annotation_does_not() {
+    fn a_field_that_is_no_more_ours_shows_and_a_note_of_ours_does_not() {
         let (mut lost, mut noted) = (ours(), ours());
         lost.fields_v1.as_mut().unwrap().0["f:spec"].as_object_mut().unwrap().remove("f:replicas");
         noted.fields_v1.as_mut().unwrap().0["f:metadata"]["f:annotations"]["f:vkube.dev/job"] = json!({});
@@ -267,7 +265,7 @@ mod tests {
         let before = managers(&[ours()]);
         let later = |entry: ManagedFieldsEntry| {
             let mut managers = managers(&[entry]);
-            managers.after(&before);
+            managers.remember(&before);
             managers
         };
         assert!(later(lost.clone()).lacks_field() && !managers(&[lost]).lacks_field());

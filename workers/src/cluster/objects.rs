@@ -19,28 +19,18 @@ pub const KINDS: [Kind; 7] = [
     Kind::Ingress,
 ];
 
-/// One object.
-#[derive(Debug)]
-pub struct ObjectSeen {
-    /// Its name.
-    pub name: String,
-    /// Who set its fields.
-    pub managers: Managers,
-}
-
-impl Seen for ObjectSeen {
+impl Seen for Managers {
     fn from_object(object: DynamicObject) -> Self {
-        let managers = Managers::of(&object.metadata);
-        Self { name: object.metadata.name.unwrap_or_default(), managers }
+        Self::of(&object.metadata)
     }
 
     fn after(&mut self, before: &Self) {
-        self.managers.after(&before.managers);
+        self.remember(before);
     }
 }
 
 /// A mirror of each kind.
-pub type Objects = BTreeMap<Kind, Mirror<ObjectSeen>>;
+pub type Objects = BTreeMap<Kind, Mirror<Managers>>;
 
 /// Mirrors of all kinds, empty as yet.
 pub fn mirrors() -> Objects {

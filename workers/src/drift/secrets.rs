@@ -51,7 +51,7 @@ impl Secrets {
                 Ok(found) => {
                     let mut managers = found.map(|object| object.managers());
                     if let (Some(managers), Some((_, Some(before)))) = (&mut managers, self.found.get(place)) {
-                        managers.after(before);
+                        managers.remember(before);
                     }
                     self.found.insert(place.clone(), (*job, managers));
                 }

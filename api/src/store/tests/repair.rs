@@ -35,6 +35,13 @@ async fn repairs(store: &Store, drifted: &[Drifted]) -> Vec<Taken> {
     store.accept_repairs(&region(), drifted).await.unwrap()
 }
 
+/// The order is repaired after this job.
+async fn repaired(store: &Store, order: &OrderId, sequence: u64) {
+    let [taken] = repairs(store, &[drift(order, sequence)]).await.try_into().unwrap();
+    let job = store.job(order, taken.job).await.unwrap().unwrap();
+    succeed(store, &job).await;
+}
+
 async fn events(store: &Store, order: &OrderId) -> Vec<Event> {
     store.history(order, 100).await.unwrap().iter().rev().map(|entry| entry.event).collect()
 }
@@ -124,9 +131,7 @@ async fn what_is_changed_again_and_again_is_repaired_ever_later_and_told_of_once
         let noted = join_all((0..8).map(|_| store.note_drift(&region, &told))).await;
         assert!(noted.iter().all(Result::is_ok), "{noted:?}");
         earlier(6).await;
-        let [taken] = repairs(store, &[drift(&order, sequence)]).await.try_into().unwrap();
-        let job = store.job(&order, taken.job).await.unwrap().unwrap();
-        succeed(store, &job).await;
+        repaired(store, &order, sequence).await;
     }
     let [repaired, drifted] = [Event::Repaired, Event::Drifted];
     let told = events(store, &order).await;
@@ -142,9 +147,7 @@ async fn a_repair_that_was_accepted_while_the_clock_was_ahead_holds_none_up() {
     let store = &database.store;
     let order = running(store).await;
     for sequence in 1..=3 {
-        let [taken] = repairs(store, &[drift(&order, sequence)]).await.try_into().unwrap();
-        let job = store.job(&order, taken.job).await.unwrap().unwrap();
-        succeed(store, &job).await;
+        repaired(store, &order, sequence).await;
     }
     assert!(repairs(store, &[drift(&order, 4)]).await.is_empty());
     database.run(&format!("update jobs set created_at = now() + interval '1 h' where order_id = '{order}'")).await;
@@ -176,9 +179,7 @@ async fn a_repair_begins_no_paid_time() {
     let job = deploy_pod(store, &order, &pod(&[80])).await;
     let failure = Failure::new(Reason::ImagePullRefused, "no");
     store.job_ended(&region(), &end(&job, Outcome::Unready(failure))).await.unwrap();
-    let [taken] = repairs(store, &[drift(&order, 1)]).await.try_into().unwrap();
-    let job = store.job(&order, taken.job).await.unwrap().unwrap();
-    succeed(store, &job).await;
+    repaired(store, &order, 1).await;
     let begun = format!("select count(*) from orders where id = '{order}' and num_nulls(activated_at, ends_at) < 2");
     assert_eq!(database.number(&begun).await, 0);
 }

@@ -10,7 +10,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use super::{Fault, Step};
+use super::{Fault, Step, between};
 use crate::chaos::world::World;
 
 /// How long the system goes on after its broker's store was copied, in milliseconds.
@@ -80,7 +80,7 @@ impl Fault for BrokerFault {
     }
 
     fn lasts(&self, random: &mut StdRng) -> Duration {
-        Duration::from_millis(random.random_range(1000 * self.seconds.start..1000 * self.seconds.end))
+        between(&self.seconds, random)
     }
 
     fn inject<'a>(&'a mut self, world: &'a mut World, random: &'a mut StdRng) -> Step<'a, String> {

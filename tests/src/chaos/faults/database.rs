@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
-use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rustix::process::Signal;
 use tokio_postgres::Client;
 
-use super::{Fault, Step};
+use super::{Fault, Step, between};
 use crate::chaos::world::World;
 
 /// How often sessions are ended to take their connections.
@@ -75,7 +74,7 @@ impl Fault for DatabaseFault {
     }
 
     fn lasts(&self, random: &mut StdRng) -> Duration {
-        Duration::from_millis(random.random_range(1000 * self.seconds.start..1000 * self.seconds.end))
+        between(&self.seconds, random)
     }
 
     fn inject<'a>(&'a mut self, world: &'a mut World, random: &'a mut StdRng) -> Step<'a, String> {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::Result;
 use common::stream::JOB_ACK_WAIT;
 use futures::FutureExt as _;
-use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use super::{Fault, Step};
+use super::{Fault, Step, between};
 use crate::chaos::links::Part;
 use crate::chaos::world::World;
 use crate::system::END_WITHIN;
@@ -80,7 +79,7 @@ impl Fault for ProcessFault {
     }
 
     fn lasts(&self, random: &mut StdRng) -> Duration {
-        Duration::from_secs(random.random_range(self.seconds.clone()))
+        between(&self.seconds, random)
     }
 
     fn times(&self) -> usize {
