@@ -30,8 +30,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/containerd.sh"
 # shellcheck source=dev/stack/kubelet.sh
 . "$HERE/kubelet.sh"
-# shellcheck source=dev/stack/kubelet-stats.sh
-. "$HERE/kubelet-stats.sh"
+# shellcheck source=dev/stack/identities.sh
+. "$HERE/identities.sh"
 # shellcheck source=dev/stack/volumes.sh
 . "$HERE/volumes.sh"
 # shellcheck source=dev/stack/vkube.sh

@@ -69,11 +69,5 @@ scheduler_spawn() {
     --bind-address=127.0.0.1 --secure-port="$SCHEDULER_PORT" --leader-elect=false --profiling=false
 }
 scheduler_ready() { curl -sfk -m 2 "https://127.0.0.1:$SCHEDULER_PORT/healthz"; }
-# The worker's own namespace is there before any worker is.
-apiserver_started() {
-  admin apply -f - >"$(log_file namespaces)" 2>&1 <<'YAML' || fail "the namespace vkube-system could not be made" "$(log_file namespaces)"
-apiVersion: v1
-kind: Namespace
-metadata: {name: vkube-system}
-YAML
-}
+# What holds for orders is there before any worker is.
+apiserver_started() { give_identities "$ADMIN_KUBECONFIG"; }

@@ -67,7 +67,7 @@ make_demo_order() {
 demo_page() { curl -sf -m 5 "http://127.0.0.1:$DEMO_PORT/"; }
 
 # What a cluster elsewhere serves on its nodes cannot be fetched from here.
-demo_page_is_here() { [ ! -e "$WORKER_KUBECONFIG_FILE" ]; }
+demo_page_is_here() { [ ! -e "$GIVEN_CLUSTER_FILE" ]; }
 
 play_demo() {
   local api=$API_URL/api/v1/k8s json='Content-Type: application/json' secret order

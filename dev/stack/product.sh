@@ -70,7 +70,7 @@ stop_what_does_not_fit() {
 # choose_cluster FILE: which cluster the worker acts on; empty = the stack's own.
 choose_cluster() {
   mkdir -p "$STACK_HOME/vkube"
-  if [ -n "$1" ]; then realpath "$1" >"$WORKER_KUBECONFIG_FILE"; else rm -f "$WORKER_KUBECONFIG_FILE"; fi
+  if [ -n "$1" ]; then realpath "$1" >"$GIVEN_CLUSTER_FILE"; else rm -f "$GIVEN_CLUSTER_FILE"; fi
 }
 
 # require_given_cluster FILE: it answers, and has a node where the region's pods may run.
@@ -84,8 +84,7 @@ require_given_cluster() {
   if ! grep -q '^node/' "$log"; then
     fail "no node of that cluster is in region $REGION: say which are with 'kubectl label node NAME region=$REGION'"
   fi
-  kubectl --kubeconfig="$1" --request-timeout=10s create namespace vkube-system >"$log" 2>&1 ||
-    grep -q AlreadyExists "$log" || fail "the namespace vkube-system could not be made on that cluster" "$log"
+  give_identities "$1"
 }
 
 stop_everything() {

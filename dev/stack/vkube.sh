@@ -4,8 +4,9 @@
 API_URL=http://127.0.0.1:$API_PORT
 OPERATOR_TOKEN_FILE=$STACK_HOME/vkube/operator-token
 KUBELET_TOKEN_FILE=$STACK_HOME/vkube/kubelet-token
-# The cluster that the worker acts on: the stack's own, or the one that dev/up was given.
-WORKER_KUBECONFIG_FILE=$STACK_HOME/vkube/cluster
+WORKER_KUBECONFIG=$STACK_HOME/vkube/worker-kubeconfig.json
+# Names the kubeconfig of the cluster that dev/up was given; there is none where it is the stack's own.
+GIVEN_CLUSTER_FILE=$STACK_HOME/vkube/cluster
 
 random_hex() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 
@@ -17,7 +18,16 @@ keep_secret() {
   fi
 }
 
-worker_kubeconfig() { cat "$WORKER_KUBECONFIG_FILE" 2>/dev/null || printf '%s\n' "$ADMIN_KUBECONFIG"; }
+# cluster_kubeconfig: that of the administrator of the cluster that the worker acts on.
+cluster_kubeconfig() { cat "$GIVEN_CLUSTER_FILE" 2>/dev/null || printf '%s\n' "$ADMIN_KUBECONFIG"; }
+
+# keep_printed FILE COMMAND...: keeps what it prints, for nobody else to read.
+keep_printed() {
+  local file=$1
+  shift
+  (umask 077 && "$@" >"$file.new") || exit
+  mv "$file.new" "$file"
+}
 
 # spawn_with_settings NAME PROGRAM: with these and no other settings of vkube's.
 spawn_with_settings() {
@@ -57,7 +67,7 @@ VKUBE_LOG_FORMAT=json
 VKUBE_LOG_LEVEL=${VKUBE_LOG_LEVEL:-info}
 TEXT
   # With a foreign cluster the images come from where its nodes find them.
-  if [ -e "$WORKER_KUBECONFIG_FILE" ]; then return; fi
+  if [ -e "$GIVEN_CLUSTER_FILE" ]; then return; fi
   cat <<TEXT
 VKUBE_REGISTRY_MIRROR=$REGISTRY
 VKUBE_REGISTRY_INSECURE_HOSTS=$REGISTRY,$PRIVATE_REGISTRY
@@ -70,18 +80,18 @@ worker_ports() { printf '%s\n' "$WORKER_HEALTH_PORT"; }
 worker_prepare() {
   mkdir -p "$STACK_HOME/vkube"
   keep_secret "$STACK_HOME/vkube/seal-key"
-  (umask 077 && kubelet_stats_token "$(worker_kubeconfig)" >"$KUBELET_TOKEN_FILE.new") || exit
-  mv "$KUBELET_TOKEN_FILE.new" "$KUBELET_TOKEN_FILE"
+  keep_printed "$KUBELET_TOKEN_FILE" kubelet_token "$(cluster_kubeconfig)"
+  keep_printed "$WORKER_KUBECONFIG" worker_kubeconfig "$(cluster_kubeconfig)"
 }
 worker_settings() {
   # On the stack's own cluster the worker shares the machine with its only node.
   local scan_host=true
-  if [ -e "$WORKER_KUBECONFIG_FILE" ]; then scan_host=false; fi
+  if [ -e "$GIVEN_CLUSTER_FILE" ]; then scan_host=false; fi
   cat <<TEXT
 VKUBE_REGION=$REGION
 VKUBE_NATS_URL=$NATS_ADDRESS
 VKUBE_HEALTH_LISTEN=127.0.0.1:$WORKER_HEALTH_PORT
-VKUBE_KUBE_KUBECONFIG=$(worker_kubeconfig)
+VKUBE_KUBE_KUBECONFIG=$WORKER_KUBECONFIG
 VKUBE_KUBE_NAMESPACE=vkube-system
 VKUBE_KUBELET_TOKEN_FILE=$KUBELET_TOKEN_FILE
 VKUBE_SEAL_PRIVATE_KEY_FILES=$STACK_HOME/vkube/seal-key

@@ -24,6 +24,7 @@ mod order;
 mod ports;
 mod queue;
 mod refusals;
+mod region;
 mod secrets;
 mod status;
 mod steps;

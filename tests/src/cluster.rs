@@ -1,6 +1,7 @@
 //! The cluster as its administrator sees it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -44,10 +45,10 @@ pub async fn echo(host: &str, port: u16, datagram: &[u8]) -> Result<Vec<u8>> {
     .await
 }
 
-async fn config(stack: &Stack) -> Result<Config> {
+async fn config(kubeconfig: &Path) -> Result<Config> {
     // Makes sure that a TLS provider is installed.
     http::plain()?;
-    let file = Kubeconfig::read_from(&stack.kubeconfig)?;
+    let file = Kubeconfig::read_from(kubeconfig)?;
     Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
 }
 
@@ -66,14 +67,14 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// Connects, as the administrator.
     pub async fn connect(stack: &Stack) -> Result<Self> {
-        let mut config = config(stack).await?;
+        let mut config = config(&stack.kubeconfig).await?;
         config.read_timeout = Some(Duration::from_secs(30));
         Ok(Self { client: Client::try_from(config)? })
     }
 
-    /// The administrator's client, which waits as long as an answer lasts and tries nothing again.
-    pub async fn patient(stack: &Stack) -> Result<Client> {
-        let mut config = config(stack).await?;
+    /// A worker's client, which waits as long as an answer lasts and tries nothing again.
+    pub async fn as_worker(stack: &Stack) -> Result<Client> {
+        let mut config = config(stack.worker_kubeconfig().await?).await?;
         (config.read_timeout, config.default_retry) = (None, false);
         Ok(Client::try_from(config)?)
     }

@@ -1,7 +1,7 @@
 //! The stack that the tests run in (`dev/stack`): what it is called and where its servers are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context as _, Result, ensure};
@@ -141,6 +141,18 @@ impl Stack {
     pub async fn kubelet_token(&self) -> Result<&'static str> {
         static TOKEN: OnceCell<String> = OnceCell::const_new();
         Ok(TOKEN.get_or_try_init(|| self.control(&["kubelet-token"])).await?)
+    }
+
+    /// The kubeconfig of a worker: the cluster as a service account that may do what workers need (`deploy/kubernetes`).
+    pub async fn worker_kubeconfig(&self) -> Result<&'static Path> {
+        static FILE: OnceCell<PathBuf> = OnceCell::const_new();
+        let written = async || {
+            let file = self.folder.join("worker-kubeconfig.json");
+            std::fs::create_dir_all(&self.folder)?;
+            std::fs::write(&file, self.control(&["worker-kubeconfig"]).await?)?;
+            Ok::<_, anyhow::Error>(file)
+        };
+        FILE.get_or_try_init(written).await.map(PathBuf::as_path)
     }
 
     /// The program that the stack's NATS server runs: each system of the tests starts one of its own.

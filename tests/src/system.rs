@@ -46,6 +46,7 @@ pub struct System {
     pub database: Database,
     folder: PathBuf,
     data: PathBuf,
+    worker_kubeconfig: &'static Path,
     stack: &'static Stack,
 }
 
@@ -93,6 +94,7 @@ impl System {
             workers: Vec::new(),
             folder,
             data,
+            worker_kubeconfig: stack.worker_kubeconfig().await?,
             stack,
         })
     }
@@ -175,7 +177,7 @@ impl System {
             ("VKUBE_REGION", self.region.to_string()),
             ("VKUBE_NATS_URL", self.nats.url()),
             ("VKUBE_HEALTH_LISTEN", format!("127.0.0.1:{port}")),
-            ("VKUBE_KUBE_KUBECONFIG", self.stack.kubeconfig.display().to_string()),
+            ("VKUBE_KUBE_KUBECONFIG", self.worker_kubeconfig.display().to_string()),
             ("VKUBE_KUBE_NAMESPACE", "vkube-system".to_owned()),
             ("VKUBE_KUBELET_TOKEN_FILE", self.file("kubelet-token")),
             ("VKUBE_SEAL_PRIVATE_KEY_FILES", self.file("seal-key")),

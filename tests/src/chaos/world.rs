@@ -115,11 +115,13 @@ impl World {
         }
         let assigned = format!("{from}-{to}");
         let cluster = Cluster::connect(stack).await?;
-        let scripted = Scripted::start(Cluster::patient(stack).await?).await?;
+        let scripted = Scripted::start(Cluster::as_worker(stack).await?).await?;
         for number in 0..EACH {
             let nats = links.through(Part::Worker(number), Server::Nats, &system.nats.url_of("worker")).await?;
             let kubeconfig = system.folder().join(format!("kubeconfig-{number}.json"));
-            links.kubeconfig(Part::Worker(number), &scripted.url(), &stack.kubeconfig, &kubeconfig).await?;
+            links
+                .kubeconfig(Part::Worker(number), &scripted.url(), stack.worker_kubeconfig().await?, &kubeconfig)
+                .await?;
             let clock = Clock::new(&system.folder().join(format!("clock-worker-{number}")))?;
             let settings: Settings<'_> = &[
                 ("VKUBE_NATS_URL", &nats),

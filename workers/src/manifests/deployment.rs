@@ -8,9 +8,9 @@ use common::pod::{Container, Pod, Port, Storage};
 use common::quantity::Memory;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container as KubeContainer, ContainerPort, EnvVar, EnvVarSource, LocalObjectReference,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container as KubeContainer, ContainerPort, EnvVar, EnvVarSource,
+    LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -29,6 +29,11 @@ const SCRATCH_GI_PER_GI: u64 = 4;
 /// How long all containers must have run for the pod to be available: what fails at its start has failed by then.
 const MIN_READY_SECONDS: i32 = 2;
 const GI: u64 = 1 << 30;
+/// What a process of root's may do: what images need that begin as root, take care of their files and go on as somebody else.
+/// Not MKNOD, NET_RAW, SETFCAP, SETPCAP and AUDIT_WRITE, which container runtimes give unless they are told otherwise.
+/// `deploy/kubernetes/admission.yaml` allows no others.
+const CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
 
 /// The order's Deployment.
 pub(super) fn deployment(by: &Identity, target: &Target, region: &RegionCode, settings: &PodSettings) -> Manifest {
@@ -123,6 +128,10 @@ fn kube_container(by: &Identity, container: &Container, storage: Storage) -> Kub
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             privileged: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+            }),
             ..SecurityContext::default()
         }),
         ..KubeContainer::default()
