@@ -1,5 +1,6 @@
 //! Processes that end after a step of a change or of a read, as by a power cut: a fault for each fail point (`docs/RELIABILITY.md`).
 
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const PROVOKED_EVERY: Duration = Duration::from_millis(100);
 
 /// How often all instances are to end at the step, and not only one.
 const EVERYBODY: f64 = 0.75;
+/// How often they end there in turn: what is started again comes to the step with what the end before has left.
+const ROUNDS: RangeInclusive<u32> = 1..=4;
 
 /// The end of processes at a step.
 #[derive(Debug)]
@@ -67,8 +70,15 @@ impl Fault for Ends {
             if !random.random_bool(EVERYBODY) {
                 armed = armed.choose(random).copied().into_iter().collect();
             }
-            let passed = random.random_range(0..PASSED);
-            let done = self.end_all(world, &armed, &others, passed).await;
+            // A job that is begun cannot be withdrawn any more.
+            if self.at == FailPoint::JobWithdrawn {
+                for part in others {
+                    world.process(part)?.pause().await?;
+                    self.paused.push(part);
+                }
+            }
+            let passed: Vec<u32> = (0..random.random_range(ROUNDS)).map(|_| random.random_range(0..PASSED)).collect();
+            let done = self.end_again_and_again(world, &armed, &passed).await;
             if done.is_err() || self.victims.is_empty() {
                 self.resume(world)?;
                 // None goes on that is to end at the step.
@@ -76,7 +86,7 @@ impl Fault for Ends {
             }
             let problems = done?;
             ensure!(!self.victims.is_empty(), "{}", problems.join(", "));
-            Ok(format!("{:?}, after {passed} others", self.victims))
+            Ok(format!("{:?}, after {passed:?} others", self.victims))
         }
         .boxed_local()
     }
@@ -97,27 +107,24 @@ impl Fault for Ends {
 }
 
 impl Ends {
-    /// Starts them anew so that they end at the step, and has them come to it. What became of the others.
-    async fn end_all(
-        &mut self,
-        world: &mut World,
-        armed: &[Part],
-        others: &[Part],
-        passed: u32,
-    ) -> Result<Vec<String>> {
-        let points = format!("{}={passed}*off->return", self.at.name());
-        for part in armed {
-            world.process(*part)?.kill().await?;
-            world.spawn_again_with(*part, &[("FAILPOINTS", &points)])?;
-        }
-        // A job that is begun cannot be withdrawn any more.
-        if self.at == FailPoint::JobWithdrawn {
-            for part in others {
-                world.process(*part)?.pause().await?;
-                self.paused.push(*part);
+    /// Starts them anew so that they end at the step, and has them come to it, as often as there are numbers of times that the
+    /// step is passed first. What became of the others.
+    async fn end_again_and_again(&mut self, world: &mut World, armed: &[Part], passed: &[u32]) -> Result<Vec<String>> {
+        for passed in passed {
+            let points = format!("{}={passed}*off->return", self.at.name());
+            for part in armed {
+                let process = world.process(*part)?;
+                if process.ended()?.is_none() {
+                    process.kill().await?;
+                }
+                world.spawn_again_with(*part, &[("FAILPOINTS", &points)])?;
+            }
+            let problems = self.all_end(world, armed.to_vec()).await?;
+            if !problems.is_empty() {
+                return Ok(problems);
             }
         }
-        self.all_end(world, armed.to_vec()).await
+        Ok(Vec::new())
     }
 
     /// Has them come to the step, and takes note of those that end there. What became of the others.
