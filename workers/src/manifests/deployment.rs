@@ -30,7 +30,7 @@ const SCRATCH_GI_PER_GI: u64 = 4;
 const MIN_READY_SECONDS: i32 = 2;
 const GI: u64 = 1 << 30;
 /// What a process of root's may do: what images need that begin as root, take care of their files and go on as somebody else.
-/// Not MKNOD, NET_RAW, SETFCAP, SETPCAP and AUDIT_WRITE, which container runtimes give unless they are told otherwise.
+/// Not MKNOD, `NET_RAW`, SETFCAP, SETPCAP and `AUDIT_WRITE`, which container runtimes give unless they are told otherwise.
 /// `deploy/kubernetes/admission.yaml` allows no others.
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"];
