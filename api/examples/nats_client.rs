@@ -1,4 +1,5 @@
-//! Calls vkube by NATS with nothing but a NATS client, and writes the answer's body to the standard output.
+//! Calls vkube by NATS with nothing but a NATS client, and writes the answer's body to the standard output. It signs in by the
+//! variables of `dev/env`: `NATS_NKEY`, the file of a seed, `NATS_CA` and `NATS_INBOX_PREFIX`.
 //!
 //! ```sh
 //! cargo run -p api --example nats_client -- "$NATS_URL" list_regions
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use async_nats::header::HeaderValue;
-use async_nats::{HeaderMap, Message};
+use async_nats::{ConnectOptions, HeaderMap, Message};
 use futures::StreamExt as _;
 
 /// Longer than the api takes for any answer. Streams say something every few seconds.
@@ -33,7 +34,7 @@ async fn main() -> Result<()> {
         }
     }
 
-    let client = async_nats::connect(url).await?;
+    let client = options()?.connect(url).await?;
     // An inbox of this call's own: its end tells the api that nobody listens any more.
     let inbox = client.new_inbox();
     let mut answer = client.subscribe(inbox.clone()).await?;
@@ -54,6 +55,21 @@ async fn main() -> Result<()> {
             return Ok(());
         }
     }
+}
+
+fn options() -> Result<ConnectOptions> {
+    let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let mut options = ConnectOptions::new();
+    if let Some(file) = variable("NATS_NKEY") {
+        options = options.nkey(std::fs::read_to_string(file)?.trim().to_owned());
+    }
+    if let Some(file) = variable("NATS_CA") {
+        options = options.add_root_certificates(file.into()).require_tls(true);
+    }
+    if let Some(prefix) = variable("NATS_INBOX_PREFIX") {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    Ok(options)
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

@@ -18,7 +18,6 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use common::fail_point::FailPoint;
 use common::job::{Job, JobResult, JobStarted};
+use common::login::Login;
 use common::name::{Instance, JobId, RegionCode};
 use common::read::Read;
 use common::stream::StreamSettings;
@@ -60,25 +60,16 @@ const MAX_READS: usize = 256;
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Where NATS is and how it keeps what it is given.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct BusSettings {
-    /// `nats://host:port`, several separated by commas.
-    pub url: String,
-    /// A `.creds` file.
-    pub credentials_file: Option<PathBuf>,
+    /// Where it is, and who signs in.
+    pub login: Login,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
     /// The longest that start-up waits for NATS.
     pub connect_timeout: Duration,
     /// How long a port that is no longer used stays with its order.
     pub port_cooling: Duration,
-}
-
-impl std::fmt::Debug for BusSettings {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BusSettings").field("credentials_file", &self.credentials_file).finish_non_exhaustive()
-    }
 }
 
 /// The bus. Clones are the same bus; when the last is dropped, its tasks end.

@@ -10,5 +10,6 @@ pub mod bus;
 pub mod registry;
 pub mod store;
 
+pub mod nats_users;
 pub mod probe;
 pub mod settings;

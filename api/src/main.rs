@@ -12,7 +12,7 @@ use api::registry::Registry;
 use api::service::ServiceLimits;
 use api::settings::{self, Settings};
 use api::store::Store;
-use api::{probe, rest, service};
+use api::{nats_users, probe, rest, service};
 use clap::Command;
 use common::name::Instance;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,9 +43,15 @@ async fn run() -> anyhow::Result<ExitCode> {
             .subcommand(Command::new("calls").about("Prints every call by NATS as rows of a Markdown table"))
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
+            .subcommand(nats_users::key_command())
+            .subcommand(nats_users::users_command())
             .get_matches();
     let given = common::settings::given(&matches, &settings::ALL);
-    match matches.subcommand_name() {
+    let (name, subcommand) = matches.subcommand().unzip();
+    let subcommand = subcommand.unwrap_or(&matches);
+    match name {
+        Some("nkey") => return print(&nats_users::make_key(subcommand)?),
+        Some("nats-users") => return print(&nats_users::users(subcommand)?),
         Some("openapi") => return print(&rest::document()),
         Some("calls") => return print(&service::table(&rest::document())?),
         Some("settings") => return print(&common::settings::table(&settings::ALL)),

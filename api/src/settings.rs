@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use common::login::{self, Login};
 use common::settings::{Reader, Setting, SettingsError};
 use common::telemetry::TelemetrySettings;
 use secrecy::SecretString;
@@ -23,10 +24,6 @@ const HTTP_MAX_BODY_BYTES: Setting =
     Setting::new("VKUBE_HTTP_MAX_BODY_BYTES", "262144", "Largest body of a request, in bytes.");
 const HTTP_MAX_IN_FLIGHT: Setting =
     Setting::new("VKUBE_HTTP_MAX_IN_FLIGHT", "1024", "Most requests in work at once; more are answered 503.");
-const NATS_URL: Setting =
-    Setting::new("VKUBE_NATS_URL", "nats://127.0.0.1:4222", "NATS servers, divided by commas; 2.15 or newer.");
-const NATS_CREDENTIALS_FILE: Setting =
-    Setting::without_default("VKUBE_NATS_CREDENTIALS_FILE", "File with the NATS credentials (.creds).");
 const NATS_REPLICAS: Setting =
     Setting::new("VKUBE_NATS_REPLICAS", "1", "Copies of each stream in a NATS cluster: 1, 3 or 5.");
 const NATS_CONNECT_TIMEOUT_MS: Setting = Setting::new(
@@ -109,12 +106,14 @@ const SHUTDOWN_GRACE_MS: Setting = Setting::new(
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 29] = [
+pub const ALL: [Setting; 31] = [
     HTTP_LISTEN,
     HTTP_MAX_BODY_BYTES,
     HTTP_MAX_IN_FLIGHT,
-    NATS_URL,
-    NATS_CREDENTIALS_FILE,
+    login::URL,
+    login::NKEY_FILE,
+    login::CREDENTIALS_FILE,
+    login::CA_FILE,
     NATS_REPLICAS,
     NATS_CONNECT_TIMEOUT_MS,
     POSTGRES_URL,
@@ -217,8 +216,7 @@ impl Settings {
         let listen = read.required(&HTTP_LISTEN);
         let max_body_bytes = size(&mut read, &HTTP_MAX_BODY_BYTES, 1024..=900_000);
         let max_in_flight = size(&mut read, &HTTP_MAX_IN_FLIGHT, 1..=1_000_000);
-        let url = read.required_with(&NATS_URL, nats_url);
-        let credentials_file = read.file(&NATS_CREDENTIALS_FILE);
+        let login = Login::read(&mut read);
         let replicas = read.required_with(&NATS_REPLICAS, |text| match text {
             "1" => Ok(1),
             "3" => Ok(3),
@@ -250,8 +248,7 @@ impl Settings {
                 listen: listen?,
                 edge: EdgeSettings { max_body_bytes: max_body_bytes?, max_in_flight: max_in_flight? },
                 bus: BusSettings {
-                    url: url?,
-                    credentials_file,
+                    login: login?,
                     replicas: replicas?,
                     connect_timeout: connect_timeout?,
                     port_cooling: port_cooling?,
@@ -303,12 +300,6 @@ fn life(read: &mut Reader<'_>) -> Option<LifeSettings> {
     let delete_after = seconds(&ORDER_DELETE_AFTER_SECONDS, 60..=YEAR_SECONDS);
     let sweep_every = seconds(&ORDER_SWEEP_SECONDS, 1..=3600);
     Some(LifeSettings { warn: warn?, delete_after: delete_after?, sweep_every: sweep_every? })
-}
-
-/// NATS servers that the client can use; what is wrong is told without the text, which may hold a password.
-fn nats_url(text: &str) -> Result<String, &'static str> {
-    let valid = text.split(',').all(|server| server.trim().parse::<async_nats::ServerAddr>().is_ok());
-    if valid { Ok(text.to_owned()) } else { Err("must be nats://host:port, several divided by commas") }
 }
 
 /// A URL that PostgreSQL's client can use; what is wrong is told without the URL, which holds a password.

@@ -17,6 +17,7 @@ pub mod log;
 pub mod read;
 pub mod usage;
 
+pub mod access;
 pub mod ledger;
 pub mod login;
 pub mod presence;

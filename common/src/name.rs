@@ -130,6 +130,12 @@ text_name!(
     |text| check_label(text, 40)
 );
 
+text_name!(
+    /// The name of another service, or of a person, that is a client of NATS: a DNS label of at most 40 characters.
+    ServiceName,
+    |text| check_label(text, 40)
+);
+
 impl RegionCode {
     /// Reads a region as people write it (`North America`) or as its code (`north-america`): the code is the name in
     /// lower case with spaces turned to `-` (`wire.md` §4).

@@ -108,6 +108,9 @@ pub fn port_key(region: &RegionCode, host: HostPort) -> String {
     PortKey { region: region.clone(), host }.to_string()
 }
 
+/// The key that says: this ledger holds all that PostgreSQL knows of.
+pub const LEDGER_COMPLETE_KEY: &str = "_complete";
+
 /// The key under which a region's workers tell which ports they see in use.
 pub fn observed_key(region: &RegionCode) -> String {
     format!("{region}.observed")

@@ -23,8 +23,7 @@ export_line() { printf 'export %s=%q\n' "$1" "$2"; }
 print_test_environment() {
   export_line VKUBE_E2E_STACK "$STACK"
   export_line VKUBE_E2E_REGION "$REGION"
-  export_line VKUBE_E2E_NATS_URL "$NATS_ADDRESS"
-  export_line VKUBE_E2E_NATS_MONITOR_URL "http://127.0.0.1:$NATS_MONITOR_PORT"
+  export_line VKUBE_E2E_NATS_SERVER "$(server_dir nats)/nats-server"
   export_line VKUBE_E2E_DATABASE_URL "$POSTGRES_ADDRESS/postgres"
   export_line VKUBE_E2E_KUBECONFIG "$ADMIN_KUBECONFIG"
   export_line VKUBE_E2E_NODE_ADDRESS "$NODE_ADDRESS"

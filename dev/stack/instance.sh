@@ -47,10 +47,11 @@ REGISTRY=127.0.0.1:$REGISTRY_PORT
 PRIVATE_REGISTRY=127.0.0.1:$PRIVATE_REGISTRY_PORT
 PRIVATE_REGISTRY_USERNAME=vkube
 PRIVATE_REGISTRY_PASSWORD=vkube-dev
-NATS_ADDRESS=nats://127.0.0.1:$NATS_PORT
+NATS_ADDRESS=tls://127.0.0.1:$NATS_PORT
 POSTGRES_ADDRESS=postgres://postgres@127.0.0.1:$POSTGRES_PORT
 
 # In the order in which they are started; each is defined in the file of its name or of its group.
-INFRASTRUCTURE=(postgres nats registry private-registry)
+INFRASTRUCTURE=(postgres registry private-registry)
 CLUSTER=(etcd containerd apiserver controller-manager scheduler kubelet volumes)
-PRODUCT=(api worker)
+# NATS among it: it goes by what the product says that each part may do.
+PRODUCT=(nats api worker)

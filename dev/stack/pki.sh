@@ -9,6 +9,11 @@ issue_certificate() { # NAME SUBJECT [ALTERNATIVE NAMES]
     -extfile <(printf '%s\n' "$extensions")
 }
 
+# make_authority NAME: what issue_certificate signs with, in this folder.
+make_authority() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout ca.key -out ca.crt -subj "/CN=$1"
+}
+
 # client_kubeconfig NAME: what the holder of that certificate reads.
 client_kubeconfig() {
   local dir=$STACK_HOME/kubeconfig
@@ -41,8 +46,7 @@ openssl() { faketime -f -1d openssl "$@"; }
 # make_certificates: each step says itself that it failed, as bash does not end a function whose outcome is asked for.
 make_certificates() {
   umask 077
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -keyout ca.key -out ca.crt \
-    -subj "/CN=vkube-$STACK" &&
+  make_authority "vkube-$STACK" &&
     issue_certificate apiserver /CN=kube-apiserver \
       "IP:127.0.0.1,IP:10.96.0.1,IP:$NODE_ADDRESS,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default.svc,DNS:$NODE_NAME" &&
     issue_certificate apiserver-kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client &&

@@ -47,6 +47,7 @@ fits() {
   if [[ $program = *' (deleted)' ]]; then return 1; fi
   case $1 in
     api | worker) [ "$program" = "$(realpath "$(binaries_dir)/vkube-$1")" ] && has_settings "$1" >/dev/null ;;
+    nats) [[ " ${SERVER_DIRS[*]} " = *" $(dirname "$program") "* ]] && nats_users | cmp -s - "$NATS_HOME/users.conf" ;;
     *) [[ $program != "$SERVERS_CACHE"/* || " ${SERVER_DIRS[*]} " = *" $(dirname "$program") "* ]] ;;
   esac
 }

@@ -4,6 +4,7 @@
 
 mod guide;
 
+mod access;
 mod cli;
 mod clients;
 mod deploy;

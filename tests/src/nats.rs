@@ -1,15 +1,18 @@
 //! NATS of the tests' own, one server or a cluster: each system has one, so that one can be stopped without disturbing the
 //! others.
 
+mod identities;
 mod server;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream;
+use async_nats::{ConnectOptions, jetstream};
+use common::name::RegionCode;
 use serde::Deserialize;
 
+use self::identities::Identities;
 use self::server::Server;
 use crate::stack::Stack;
 use crate::until::until;
@@ -17,13 +20,16 @@ use crate::until::until;
 /// How long a cluster may take to have a leader of a stream.
 const LEADER_WITHIN: Duration = Duration::from_secs(20);
 
-/// Subjects to which a user may not publish.
-pub type Denied<'a> = (&'a str, &'a [&'a str]);
+pub use identities::{Identity, OPERATOR, OTHER_REGION, SERVICE};
+
+/// Subjects to which an identity may not publish.
+pub type Denied<'a> = (Identity, &'a [&'a str]);
 
 /// The servers, which keep their addresses and their data when they are stopped and started.
 #[derive(Debug)]
 pub struct Nats {
     servers: Vec<Server>,
+    identities: Identities,
 }
 
 /// What a server counted of one connection.
@@ -39,17 +45,23 @@ pub struct Connection {
 }
 
 impl Nats {
-    /// Starts so many servers, as one cluster if there are several, that keep their logs in `folder` and their data in `store`
-    /// and beside it.
-    pub async fn start(stack: &Stack, folder: &Path, store: &Path, servers: usize) -> Result<Self> {
-        let program = stack.nats_server().await?;
-        let named = (0..servers).map(|number| Server::new(program, number, folder, store));
+    /// Starts so many servers of a region, as one cluster if there are several, that keep their logs in `folder` and their data
+    /// in `store` and beside it.
+    pub async fn start(
+        stack: &Stack,
+        folder: &Path,
+        store: &Path,
+        servers: usize,
+        region: &RegionCode,
+    ) -> Result<Self> {
+        let identities = Identities::make(folder, region)?;
+        let named = (0..servers).map(|number| Server::new(&stack.nats_server, number, folder, store, &identities));
         let mut servers = named.collect::<Result<Vec<Server>>>()?;
         let routes: Vec<String> = servers.iter().map(Server::route).collect();
         for server in &mut servers {
             server.join(&routes);
         }
-        let mut nats = Self { servers };
+        let mut nats = Self { servers, identities };
         nats.start_again().await?;
         Ok(nats)
     }
@@ -61,18 +73,33 @@ impl Nats {
 
     /// Where clients connect.
     pub fn url(&self) -> String {
-        self.servers.iter().map(|server| server.url(None)).collect::<Vec<_>>().join(",")
+        self.servers.iter().map(Server::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Where a part of the product connects, with a name of its own.
-    pub fn url_of(&self, user: &str) -> String {
-        self.servers.iter().map(|server| server.url(Some(user))).collect::<Vec<_>>().join(",")
+    /// The settings by which a part of the product signs in.
+    pub fn login(&self, identity: Identity) -> [(&'static str, String); 3] {
+        [
+            ("VKUBE_NATS_URL", self.url()),
+            ("VKUBE_NATS_NKEY_FILE", self.identities.key_file(identity).display().to_string()),
+            ("VKUBE_NATS_CA_FILE", self.identities.certificate().display().to_string()),
+        ]
     }
 
-    /// A client of the tests' own.
+    /// A client of the tests' own, who may do everything.
     pub async fn client(&self) -> Result<async_nats::Client> {
-        let servers: Vec<String> = self.servers.iter().map(|server| server.url(None)).collect();
-        async_nats::ConnectOptions::new().name("e2e").connect(servers).await.context("cannot connect to NATS")
+        self.client_with(ConnectOptions::new().name("e2e")).await
+    }
+
+    /// A client that is one of the identities.
+    pub async fn client_of(&self, identity: Identity, options: ConnectOptions) -> Result<async_nats::Client> {
+        self.client_with(options.nkey(self.identities.seed(identity)?)).await
+    }
+
+    /// A client that signs in as its options say.
+    pub async fn client_with(&self, options: ConnectOptions) -> Result<async_nats::Client> {
+        let servers: Vec<String> = self.servers.iter().map(Server::url).collect();
+        let options = options.add_root_certificates(self.identities.certificate()).require_tls(true);
+        options.connect(servers).await.context("cannot connect to NATS")
     }
 
     /// What the servers counted of each connection.

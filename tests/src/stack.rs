@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, ensure};
 use common::name::RegionCode;
@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 const REGION: Setting = Setting::without_default("VKUBE_E2E_REGION", "The label `region` of the cluster's node.");
 const DATABASE_URL: Setting = Setting::without_default("VKUBE_E2E_DATABASE_URL", "PostgreSQL, as its superuser.");
+const NATS_SERVER: Setting = Setting::without_default("VKUBE_E2E_NATS_SERVER", "The program nats-server.");
 const KUBECONFIG: Setting = Setting::without_default("VKUBE_E2E_KUBECONFIG", "The cluster, as its administrator.");
 const NODE_ADDRESS: Setting = Setting::without_default("VKUBE_E2E_NODE_ADDRESS", "The address of the cluster's node.");
 const REGISTRY: Setting = Setting::without_default("VKUBE_E2E_REGISTRY", "The registry that stands in for Docker Hub.");
@@ -25,8 +26,9 @@ const WORKER_BINARY: Setting = Setting::without_default("VKUBE_E2E_WORKER_BINARY
 const CLI_BINARY: Setting = Setting::without_default("VKUBE_E2E_CLI_BINARY", "The command vkube to test.");
 const CONTROL: Setting = Setting::without_default("VKUBE_E2E_CONTROL", "The command that starts and stops servers.");
 
-const ALL: [Setting; 14] = [
+const ALL: [Setting; 15] = [
     REGION,
+    NATS_SERVER,
     DATABASE_URL,
     KUBECONFIG,
     NODE_ADDRESS,
@@ -49,6 +51,8 @@ pub struct Stack {
     pub region: RegionCode,
     /// PostgreSQL, as its superuser.
     pub database_url: String,
+    /// The program `nats-server`: each system of the tests starts one of its own.
+    pub nats_server: PathBuf,
     /// The cluster, as its administrator.
     pub kubeconfig: PathBuf,
     /// The address of the cluster's node.
@@ -88,6 +92,7 @@ impl Stack {
         let mut read = Reader::new(&given);
         let region = read.required(&REGION);
         let database_url = read.required(&DATABASE_URL);
+        let nats_server = read.required(&NATS_SERVER);
         let kubeconfig = read.required(&KUBECONFIG);
         let node_address = read.required(&NODE_ADDRESS);
         let registry = read.required(&REGISTRY);
@@ -104,6 +109,7 @@ impl Stack {
             Some(Self {
                 region: region?,
                 database_url: database_url?,
+                nats_server: nats_server?,
                 kubeconfig: kubeconfig?,
                 node_address: node_address?,
                 registry: registry?,
@@ -153,16 +159,6 @@ impl Stack {
             Ok::<_, anyhow::Error>(file)
         };
         FILE.get_or_try_init(written).await.map(PathBuf::as_path)
-    }
-
-    /// The program that the stack's NATS server runs: each system of the tests starts one of its own.
-    pub async fn nats_server(&self) -> Result<&'static PathBuf> {
-        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-        if let Some(program) = PROGRAM.get() {
-            return Ok(program);
-        }
-        let program = self.program("nats").await?;
-        Ok(PROGRAM.get_or_init(|| program))
     }
 
     /// The program that a server of the stack runs.

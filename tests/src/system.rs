@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::database::Database;
 use crate::http::{self, Client};
-use crate::nats::Nats;
+use crate::nats::{Identity, Nats};
 use crate::process::{Process, free_port};
 use crate::stack::Stack;
 use crate::until::until;
@@ -88,7 +88,7 @@ impl System {
             name: name.to_owned(),
             region: region.clone(),
             operator_token: format!("operator-{}", key()),
-            nats: Nats::start(stack, &folder, &data, nats_servers).await?,
+            nats: Nats::start(stack, &folder, &data, nats_servers, region).await?,
             database,
             apis: Vec::new(),
             workers: Vec::new(),
@@ -154,7 +154,6 @@ impl System {
         let port = free_port()?;
         let mut all = BTreeMap::from([
             ("VKUBE_HTTP_LISTEN", format!("127.0.0.1:{port}")),
-            ("VKUBE_NATS_URL", self.nats.url()),
             ("VKUBE_POSTGRES_URL", self.database.url()?),
             ("VKUBE_OPERATOR_TOKENS", format!("e2e:{}", self.operator_token)),
             ("VKUBE_SECRET_KEY_FILE", self.file("secret-key")),
@@ -163,6 +162,7 @@ impl System {
             ("VKUBE_PORT_COOLING_MS", "2000".to_owned()),
             ("VKUBE_LOG_LEVEL", "info".to_owned()),
         ]);
+        all.extend(self.nats.login(Identity::Api));
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let log = self.folder.join(format!("api-{port}.log"));
         let process = start("vkube-api", &self.stack.api_binary, &all, &log)?;
@@ -175,7 +175,6 @@ impl System {
         let port = free_port()?;
         let mut all = BTreeMap::from([
             ("VKUBE_REGION", self.region.to_string()),
-            ("VKUBE_NATS_URL", self.nats.url()),
             ("VKUBE_HEALTH_LISTEN", format!("127.0.0.1:{port}")),
             ("VKUBE_KUBE_KUBECONFIG", self.worker_kubeconfig.display().to_string()),
             ("VKUBE_KUBE_NAMESPACE", "vkube-system".to_owned()),
@@ -186,6 +185,7 @@ impl System {
             ("VKUBE_POD_TERMINATION_GRACE_SECONDS", "2".to_owned()),
             ("VKUBE_LOG_LEVEL", "info".to_owned()),
         ]);
+        all.extend(self.nats.login(Identity::Worker));
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let log = self.folder.join(format!("worker-{}-{port}.log", self.region));
         let process = start("vkube-worker", &self.stack.worker_binary, &all, &log)?;

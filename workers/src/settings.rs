@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::ServerAddr;
+use common::login::{self, Login};
 use common::name::RegionCode;
 use common::port::PortRange;
 use common::sealed::KeyRing;
@@ -22,12 +22,6 @@ use common::telemetry::TelemetrySettings;
 const REGION: Setting = Setting::without_default(
     "VKUBE_REGION",
     "The code of the region whose pods this worker runs, such as ausrine. Must be set.",
-);
-const NATS_URL: Setting =
-    Setting::new("VKUBE_NATS_URL", "nats://127.0.0.1:4222", "The NATS servers, divided by commas.");
-const NATS_CREDENTIALS_FILE: Setting = Setting::without_default(
-    "VKUBE_NATS_CREDENTIALS_FILE",
-    "The NATS credentials file; none = without credentials, or those in the URL.",
 );
 const HEALTH_LISTEN: Setting =
     Setting::new("VKUBE_HEALTH_LISTEN", "127.0.0.1:8081", "The address that answers /healthz and /readyz.");
@@ -85,7 +79,7 @@ pub struct Settings {
     /// Whose pods it runs.
     pub region: RegionCode,
     /// Where the broker is.
-    pub nats: NatsSettings,
+    pub nats: Login,
     /// Where its health is told.
     pub health_listen: SocketAddr,
     /// Where the cluster is.
@@ -98,22 +92,6 @@ pub struct Settings {
     pub ports: PortSettings,
     /// What all pods have in common.
     pub pods: PodSettings,
-}
-
-/// Where the broker is.
-#[derive(Clone)]
-pub struct NatsSettings {
-    /// At least one.
-    pub servers: Vec<ServerAddr>,
-    /// JWT and seed.
-    pub credentials_file: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for NatsSettings {
-    /// Without the servers: a URL may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NatsSettings").field("credentials_file", &self.credentials_file).finish_non_exhaustive()
-    }
 }
 
 /// Where the cluster is.
@@ -158,8 +136,10 @@ impl Settings {
     pub fn all() -> Vec<Setting> {
         let own = [
             REGION,
-            NATS_URL,
-            NATS_CREDENTIALS_FILE,
+            login::URL,
+            login::NKEY_FILE,
+            login::CREDENTIALS_FILE,
+            login::CA_FILE,
             HEALTH_LISTEN,
             KUBECONFIG,
             NAMESPACE,
@@ -190,8 +170,7 @@ impl Settings {
     pub fn read(given: &BTreeMap<&'static str, String>) -> Result<(Self, TelemetrySettings), SettingsError> {
         let mut read = Reader::new(given);
         let region = read.required(&REGION);
-        let servers = read.required_with(&NATS_URL, read_servers);
-        let credentials_file = read.file(&NATS_CREDENTIALS_FILE);
+        let nats = Login::read(&mut read);
         let health_listen = read.required(&HEALTH_LISTEN);
         let kubeconfig = read.file(&KUBECONFIG);
         let namespace = read.required(&NAMESPACE);
@@ -203,9 +182,9 @@ impl Settings {
         let telemetry = TelemetrySettings::read(&mut read);
         let all = (|| {
             let cluster = ClusterSettings { kubeconfig, namespace: namespace?, kubelet: kubelet? };
-            let nats = NatsSettings { servers: servers?, credentials_file };
             let (health_listen, work, ports, pods) = (health_listen?, work?, ports?, pods?);
-            let settings = Self { region: region?, nats, health_listen, cluster, keys: keys?, work, ports, pods };
+            let settings =
+                Self { region: region?, nats: nats?, health_listen, cluster, keys: keys?, work, ports, pods };
             Some((settings, telemetry?))
         })();
         read.finish(all)
@@ -237,12 +216,6 @@ fn read_ports(read: &mut Reader<'_>) -> Option<PortSettings> {
         _ => Err("must be true or false"),
     });
     Some(PortSettings { random: random?, denied, scan_host: scan_host? })
-}
-
-/// What is wrong is told without the text, which may hold a password.
-fn read_servers(text: &str) -> Result<Vec<ServerAddr>, &'static str> {
-    let servers = text.split(',').map(|server| server.trim().parse());
-    servers.collect::<Result<_, _>>().map_err(|_| "must be nats://host:port, several divided by commas")
 }
 
 fn read_keys(files: &str) -> Result<KeyRing, String> {

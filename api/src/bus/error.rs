@@ -1,9 +1,8 @@
 //! Why something of the bus did not work, and how the client's own errors are sorted into that.
 
-use std::path::PathBuf;
-
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use common::login::LoginError;
 use common::port::HostPort;
 
 /// Any error of the client, kept for the log.
@@ -15,15 +14,12 @@ pub enum BusError {
     /// The setting is no list of NATS addresses.
     #[error("not a NATS address such as nats://127.0.0.1:4222")]
     Address(#[source] std::io::Error),
-    /// The credentials cannot be read.
-    #[error("cannot read the NATS credentials of {}", path.display())]
-    Credentials {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
+    /// What is needed to sign in cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// NATS does not let this process do what it must: each is named.
+    #[error("NATS does not permit what the api needs: {0}")]
+    NotGranted(String),
     /// No server took the connection in time.
     #[error("cannot connect to NATS")]
     Connect(#[source] async_nats::ConnectError),

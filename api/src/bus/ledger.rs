@@ -25,7 +25,7 @@ use super::batch::{MAX_WRITES, WriteError, Writer};
 use super::error::{BusError, ReserveError, Stale};
 use super::link::Link;
 use super::plan::{self, Desired, Write};
-use super::ports::{COMPLETE_KEY, Doubt, Entry, Ports, RegionPorts, Slot};
+use super::ports::{Doubt, Entry, Ports, RegionPorts, Slot};
 use super::watch::{Pulse, is_deleted};
 
 /// How often a race is run again before it is given up.
@@ -282,7 +282,7 @@ impl Ledger {
     /// while this mirror is up to date, so it never lands in a bucket that was made anew meanwhile.
     pub async fn complete(&self) -> Result<(), BusError> {
         let bucket = stream::bucket_stream(stream::HOSTPORTS);
-        let key = subject::bucket_subject(stream::HOSTPORTS, COMPLETE_KEY);
+        let key = subject::bucket_subject(stream::HOSTPORTS, subject::LEDGER_COMPLETE_KEY);
         for attempt in 1..=ATTEMPTS {
             if self.is_complete() {
                 return Ok(());

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
-use common::login::signed_in;
+use async_nats::{Client, ConnectOptions, Event};
+use common::access::Access;
+use common::login;
 use common::name::Instance;
 use common::{stream, subject};
 use tokio::sync::watch;
@@ -39,13 +40,12 @@ impl Link {
         instance: &Instance,
         shutdown: &CancellationToken,
     ) -> Result<Self, BusError> {
-        let servers = addresses(&settings.url)?;
         let (made, mut connects) = watch::channel(0_u64);
         let closed = CancellationToken::new();
-        let options = signed_in(options(settings, instance, made, closed.clone()).await?, &servers);
+        let options = settings.login.sign_in(options(settings, instance, made, closed.clone())).await?;
         let deadline = Instant::now() + settings.connect_timeout;
         let client = loop {
-            match options.clone().connect(servers.as_slice()).await {
+            match options.clone().connect(settings.login.servers()).await {
                 Ok(client) => break client,
                 Err(error) if Instant::now() + CONNECT_AGAIN >= deadline => return Err(BusError::Connect(error)),
                 Err(error) => tracing::debug!(%error, "nats: no connection yet"),
@@ -59,6 +59,10 @@ impl Link {
         if !client.is_server_compatible(major, minor, patch) {
             let found = client.server_info().version;
             return Err(BusError::TooOld { found, oldest: format!("{major}.{minor}.{patch}") });
+        }
+        let missing = login::missing(&client, &Access::of_api(&[], &[])).await.unwrap_or_default();
+        if !missing.is_empty() {
+            return Err(BusError::NotGranted(missing.join(", ")));
         }
         // The first connection is told of like any other; from here on, each is a new one.
         let _ = time::timeout(EVENT_WAIT, connects.wait_for(|count| *count > 0)).await;
@@ -100,18 +104,13 @@ impl Link {
     }
 }
 
-/// Reads addresses separated by commas.
-fn addresses(url: &str) -> Result<Vec<ServerAddr>, BusError> {
-    url.split(',').map(|address| address.trim().parse().map_err(BusError::Address)).collect()
-}
-
-async fn options(
+fn options(
     settings: &BusSettings,
     instance: &Instance,
     made: watch::Sender<u64>,
     closed: CancellationToken,
-) -> Result<ConnectOptions, BusError> {
-    let options = ConnectOptions::new()
+) -> ConnectOptions {
+    ConnectOptions::new()
         .name(format!("vkube-api/{instance}"))
         // One token more than the inboxes of answers, so that neither subscription hears the other's messages.
         .custom_inbox_prefix(format!("{}.r", subject::inbox_prefix(instance)))
@@ -121,13 +120,7 @@ async fn options(
         .event_callback(move |event| {
             heard(&event, &made, &closed);
             std::future::ready(())
-        });
-    match &settings.credentials_file {
-        None => Ok(options),
-        Some(path) => {
-            options.credentials_file(path).await.map_err(|source| BusError::Credentials { path: path.clone(), source })
-        }
-    }
+        })
 }
 
 /// Notes what the client says about its connection.

@@ -12,8 +12,6 @@ use rand::Rng as _;
 
 use super::watch::{Change, Mirror};
 
-/// The key that says: this ledger holds all that PostgreSQL knows of.
-pub(super) const COMPLETE_KEY: &str = "_complete";
 /// How many numbers are picked for one port before the range is read through.
 const DRAWS: usize = 64;
 
@@ -234,7 +232,7 @@ impl PortMap {
 impl Word {
     fn read(change: &Change) -> Option<Self> {
         let value = change.value.as_deref();
-        if change.key == COMPLETE_KEY {
+        if change.key == subject::LEDGER_COMPLETE_KEY {
             return Some(Self::Complete(value.is_some()));
         }
         if let Some(region) = subject::region_of_observed_key(&change.key) {

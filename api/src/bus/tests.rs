@@ -22,6 +22,8 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use common::login::Login;
+
 use self::server::NatsServer;
 use super::{Bus, BusSettings};
 
@@ -44,10 +46,13 @@ fn tcps(ports: impl IntoIterator<Item = i64>) -> BTreeSet<HostPort> {
     ports.into_iter().map(tcp).collect()
 }
 
+fn login(url: &str) -> Login {
+    Login::anonymous(vec![url.parse().unwrap()])
+}
+
 fn settings(server: &NatsServer) -> BusSettings {
     BusSettings {
-        url: server.url(),
-        credentials_file: None,
+        login: login(&server.url()),
         replicas: 1,
         connect_timeout: Duration::from_secs(10),
         port_cooling: Duration::from_millis(200),

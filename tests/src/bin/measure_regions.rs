@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use e2e::chaos::links::{Links, Part, Server};
 use e2e::chaos::proxy::{Lost, Mode};
+use e2e::nats::{Identity, OTHER_REGION};
 use e2e::order::{Order, OrderOptions};
 use e2e::percentile::milliseconds;
 use e2e::pod::{idle, pod};
@@ -28,9 +29,6 @@ const RESTARTS: usize = 40;
 const OTHERS: usize = 8;
 /// How long its customers have asked before it is measured: whoever waits for an answer waits by then.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
-/// The other region.
-const SICK: &str = "sick";
-
 /// The states: what they are called, whether the other region's customers ask, and the way to its API server.
 const STATES: [(&str, bool, Mode); 3] =
     [("alone", false, Mode::Pass), ("busy", true, Mode::Pass), ("hanging", true, Mode::HalfOpen(Lost::BothWays))];
@@ -53,15 +51,20 @@ async fn main() -> Result<()> {
     let server = Kubeconfig::read_from(original)?.clusters.into_iter().find_map(|named| named.cluster?.server);
     links.kubeconfig(Part::Worker(1), &server.context("a server")?, original, &kubeconfig).await?;
     let kubeconfig = kubeconfig.display().to_string();
-    let worker = system.new_worker(&[("VKUBE_REGION", SICK), ("VKUBE_KUBE_KUBECONFIG", &kubeconfig)])?;
+    let [_, (key, key_file), _] = system.nats.login(Identity::OtherWorker);
+    let worker = system.new_worker(&[
+        ("VKUBE_REGION", OTHER_REGION),
+        ("VKUBE_KUBE_KUBECONFIG", &kubeconfig),
+        (key, &key_file),
+    ])?;
     system.workers.push(worker);
     system.ready().await?;
-    system.apis.first().context("an api")?.knows(&SICK.parse()?).await?;
+    system.apis.first().context("an api")?.knows(&OTHER_REGION.parse()?).await?;
 
     let healthy = deployed(&system, "healthy").await?;
     let mut others = Vec::new();
     for _ in 0..OTHERS {
-        others.push(deployed(&system, SICK).await?);
+        others.push(deployed(&system, OTHER_REGION).await?);
     }
     let mut times: [Times; STATES.len()] = Default::default();
     for _ in 0..ROUNDS {

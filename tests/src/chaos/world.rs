@@ -89,7 +89,7 @@ impl World {
         let (mut links, mut clocks) = (Links::default(), BTreeMap::new());
         let database = system.database.url()?;
         for number in 0..EACH {
-            let nats = links.through(Part::Api(number), Server::Nats, &system.nats.url_of("api")).await?;
+            let nats = links.through(Part::Api(number), Server::Nats, &system.nats.url()).await?;
             let database = links.through(Part::Api(number), Server::Postgres, &database).await?;
             let clock = Clock::new(&system.folder().join(format!("clock-api-{number}")))?;
             let settings: Settings<'_> = &[
@@ -117,7 +117,7 @@ impl World {
         let cluster = Cluster::connect(stack).await?;
         let scripted = Scripted::start(Cluster::as_worker(stack).await?).await?;
         for number in 0..EACH {
-            let nats = links.through(Part::Worker(number), Server::Nats, &system.nats.url_of("worker")).await?;
+            let nats = links.through(Part::Worker(number), Server::Nats, &system.nats.url()).await?;
             let kubeconfig = system.folder().join(format!("kubeconfig-{number}.json"));
             links
                 .kubeconfig(Part::Worker(number), &scripted.url(), stack.worker_kubeconfig().await?, &kubeconfig)

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::identities::Identities;
 use super::{Connection, Denied};
 use crate::agreement::at;
 use crate::http;
@@ -18,8 +19,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const RELOADS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a server may take to end: as a lame duck it takes up to half a minute.
 const ENDS_WITHIN: Duration = Duration::from_secs(50);
-/// Who may be a client, each with its name as its password. Whoever does not say is the first.
-const USERS: [&str; 3] = ["e2e", "api", "worker"];
+/// The configuration that operators are given.
+const SHIPPED: &str = include_str!("../../../deploy/nats/nats.conf");
 
 /// A server.
 #[derive(Debug)]
@@ -34,12 +35,19 @@ pub(super) struct Server {
     route_port: u16,
     /// Those of all servers of its cluster.
     routes: Vec<String>,
+    identities: Identities,
     process: Option<Process>,
 }
 
 impl Server {
     /// A server that does not run yet. The first keeps its data in `store` itself.
-    pub(super) fn new(program: &Path, number: usize, folder: &Path, store: &Path) -> Result<Self> {
+    pub(super) fn new(
+        program: &Path,
+        number: usize,
+        folder: &Path,
+        store: &Path,
+        identities: &Identities,
+    ) -> Result<Self> {
         let name = if number == 0 { "nats".to_owned() } else { format!("nats-{number}") };
         Ok(Self {
             program: program.to_owned(),
@@ -51,6 +59,7 @@ impl Server {
             monitor_port: free_port()?,
             route_port: free_port()?,
             routes: Vec::new(),
+            identities: identities.clone(),
             process: None,
         })
     }
@@ -68,29 +77,28 @@ impl Server {
         self.routes = routes.to_vec();
     }
 
-    pub(super) fn url(&self, user: Option<&str>) -> String {
-        let login = user.map(|user| format!("{user}:{user}@")).unwrap_or_default();
-        format!("nats://{login}127.0.0.1:{}", self.port)
+    pub(super) fn url(&self) -> String {
+        format!("tls://127.0.0.1:{}", self.port)
     }
 
     pub(super) fn process(&self) -> Result<&Process> {
         self.process.as_ref().context("NATS does not run")
     }
 
+    /// Writes what operators are given, with what is different here after it: what comes last holds.
     fn configure(&self, denied: Option<Denied<'_>>) -> Result<()> {
-        let user = |name: &str| {
-            let denied = denied.filter(|(who, _)| *who == name).map(|(_, subjects)| subjects);
-            let permissions = denied.map(|subjects| format!(", permissions: {{ publish: {{ deny: {subjects:?} }} }}"));
-            format!("{{ user: {name}, password: {name}{} }}", permissions.unwrap_or_default())
-        };
-        let (port, monitor_port, name, users) = (self.port, self.monitor_port, &self.name, USERS.map(user).join(", "));
+        let folder = self.config.parent().context("a folder")?;
+        let (shipped, users) = (folder.join("shipped.conf"), folder.join("users.conf"));
+        std::fs::write(shipped, SHIPPED)?;
+        std::fs::write(users, self.identities.configuration(denied))?;
+        let (port, monitor_port, name, store) = (self.port, self.monitor_port, &self.name, self.store.display());
+        let (certificate, key) = (self.identities.certificate(), self.identities.certificate_key());
         let alone = format!(
-            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n\
-             lame_duck_duration: 30s\nlame_duck_grace_period: 1s\n\
-             no_auth_user: {}\nauthorization {{ users: [{users}] }}\n",
-            self.store.display(),
-            USERS[0],
+            "include \"shipped.conf\"\nserver_name: {name}\n\
+             listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\n\
+             jetstream {{ store_dir: \"{store}\", sync_interval: always }}\n\
+             tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n\
+             lame_duck_duration: 30s\nlame_duck_grace_period: 1s\n"
         );
         // Clients go by the addresses that they were given: those of proxies.
         let (port, routes) = (self.route_port, &self.routes);

@@ -5,15 +5,14 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::{ConnectOptions, Event};
-use common::login::signed_in;
+use common::access::Access;
+use common::login::{self, Login, LoginError};
 use common::name::{Instance, RegionCode};
 use common::stream::OLDEST_SERVER;
 use common::subject;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-use crate::settings::NatsSettings;
 
 /// How long the client may take to say that its last messages are on their way.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,9 +22,17 @@ const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why the broker cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// The credentials file cannot be read.
-    #[error("NATS credentials file cannot be used")]
-    Credentials(#[source] std::io::Error),
+    /// What is needed to sign in cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// NATS does not let this process do what it must: each is named.
+    #[error("NATS does not permit what a worker of {region} needs: {missing}")]
+    NotGranted {
+        /// The worker's region.
+        region: RegionCode,
+        /// What is not permitted.
+        missing: String,
+    },
     /// The client cannot be made.
     #[error("NATS client cannot be made")]
     Client(#[source] async_nats::ConnectError),
@@ -45,11 +52,12 @@ pub struct Broker {
     /// `JetStream` over the same connection.
     pub jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    region: RegionCode,
 }
 
 impl Broker {
     /// Begins to connect. The broker need not be there yet.
-    pub async fn connect(settings: &NatsSettings, region: &RegionCode, worker: &Instance) -> Result<Self, BrokerError> {
+    pub async fn connect(login: &Login, region: &RegionCode, worker: &Instance) -> Result<Self, BrokerError> {
         let (connected, connects) = watch::channel(0);
         let options = ConnectOptions::new()
             .name(format!("vkube-worker/{region}/{worker}"))
@@ -62,20 +70,13 @@ impl Broker {
                 let connected = connected.clone();
                 async move { note(&event, &connected) }
             });
-        let options = match &settings.credentials_file {
-            Some(file) => options.credentials_file(file).await.map_err(BrokerError::Credentials)?,
-            None => options,
-        };
-        let client = signed_in(options, &settings.servers)
-            .connect(settings.servers.clone())
-            .await
-            .map_err(BrokerError::Client)?;
+        let client = login.sign_in(options).await?.connect(login.servers()).await.map_err(BrokerError::Client)?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(API_TIMEOUT);
-        Ok(Self { client, jetstream, connects })
+        Ok(Self { client, jetstream, connects, region: region.clone() })
     }
 
-    /// Waits for the first connection, and checks that the server is new enough. None = told to stop.
+    /// Waits for the first connection, and checks that the server is new enough and permits what is needed. None = told to stop.
     pub async fn ready(&self, stop: &CancellationToken) -> Result<Option<()>, BrokerError> {
         let mut connects = self.connects();
         while !(self.is_connected() && self.knows_server().await) {
@@ -86,10 +87,15 @@ impl Broker {
             }
         }
         let (major, minor, patch) = OLDEST_SERVER;
-        if self.client.is_server_compatible(major, minor, patch) {
-            Ok(Some(()))
-        } else {
-            Err(BrokerError::TooOld { found: self.client.server_info().version })
+        if !self.client.is_server_compatible(major, minor, patch) {
+            return Err(BrokerError::TooOld { found: self.client.server_info().version });
+        }
+        let region = self.region.clone();
+        match login::missing(&self.client, &Access::of_worker(&region)).await {
+            Some(missing) if !missing.is_empty() => {
+                Err(BrokerError::NotGranted { region, missing: missing.join(", ") })
+            }
+            _ => Ok(Some(())),
         }
     }
 

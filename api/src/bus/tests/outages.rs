@@ -172,9 +172,9 @@ async fn a_server_that_is_not_there_is_said_to_be_so_in_time() {
 async fn a_login_in_the_url_is_used() {
     let mut server = NatsServer::start().await;
     server.restart_for("api", "p@ss").await;
-    let begin = async |login: &str| {
-        let url = server.url().replace("nats://", &format!("nats://{login}"));
-        let settings = BusSettings { url, connect_timeout: Duration::from_secs(3), ..settings(&server) };
+    let begin = async |who: &str| {
+        let url = server.url().replace("nats://", &format!("nats://{who}"));
+        let settings = BusSettings { login: login(&url), connect_timeout: Duration::from_secs(3), ..settings(&server) };
         Bus::connect(&settings, Instance::unique("api"), &TaskTracker::new(), CancellationToken::new()).await
     };
     assert!(begin("").await.is_err());

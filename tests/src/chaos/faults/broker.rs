@@ -12,19 +12,20 @@ use rand::seq::IndexedRandom as _;
 
 use super::{Fault, Step, between};
 use crate::chaos::world::World;
+use crate::nats::{Denied, Identity};
 
 /// How long the system goes on after its broker's store was copied, in milliseconds.
 const GOES_ON: Range<u64> = 2000..12_000;
 /// What somebody is not allowed any more: who, and the subjects.
-const DENIED: [(&str, &[&str]); 8] = [
-    ("api", &["vkube.jobs.>"]),
-    ("api", &["vkube.reads.>"]),
-    ("api", &["$KV.hostports.>"]),
-    ("api", &["$JS.API.>", "$JS.ACK.>"]),
-    ("worker", &["vkube.results.>"]),
-    ("worker", &["$JS.ACK.>"]),
-    ("worker", &["$KV.>"]),
-    ("worker", &[">"]),
+const DENIED: [Denied<'static>; 8] = [
+    (Identity::Api, &["vkube.jobs.>"]),
+    (Identity::Api, &["vkube.reads.>"]),
+    (Identity::Api, &["$KV.hostports.>"]),
+    (Identity::Api, &["$JS.API.>", "$JS.ACK.>"]),
+    (Identity::Worker, &["vkube.results.>"]),
+    (Identity::Worker, &["$JS.ACK.>"]),
+    (Identity::Worker, &["$KV.>"]),
+    (Identity::Worker, &[">"]),
 ];
 
 /// What happens to it.
