@@ -17,7 +17,9 @@ use nkeys::{KeyPair, KeyPairType};
 pub fn key_command() -> Command {
     let file = Arg::new("file").required(true).value_name("FILE").value_parser(value_parser!(PathBuf));
     Command::new("nkey")
-        .about("Makes a key of a NATS client: keeps the seed in FILE, which is not there yet, and prints the public half")
+        .about(
+            "Makes a key of a NATS client: keeps the seed in FILE, which is not there yet, and prints the public half",
+        )
         .arg(file)
 }
 
@@ -26,12 +28,14 @@ pub fn users_command() -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).action(ArgAction::Append)
     };
-    Command::new("nats-users").about("Prints users.conf of a NATS server: who its clients are, and what each may do").args([
-        option("api", "KEY", "Public key of the api instances").required(true).action(ArgAction::Set),
-        option("worker", "REGION=KEY", "Public key of a region's workers; for each region"),
-        option("service", "NAME=KEY", "Public key of a service that calls the api by NATS"),
-        option("operator", "NAME=KEY", "Public key of a person who runs vkube"),
-    ])
+    Command::new("nats-users")
+        .about("Prints users.conf of a NATS server: who its clients are, and what each may do")
+        .args([
+            option("api", "KEY", "Public key of the api instances").required(true).action(ArgAction::Set),
+            option("worker", "REGION=KEY", "Public key of a region's workers; for each region"),
+            option("service", "NAME=KEY", "Public key of a service that calls the api by NATS"),
+            option("operator", "NAME=KEY", "Public key of a person who runs vkube"),
+        ])
 }
 
 /// Makes a key; the public half.
@@ -42,9 +46,10 @@ pub fn make_key(matches: &ArgMatches) -> anyhow::Result<String> {
     let file: &PathBuf = matches.get_one("file").context("FILE is missing")?;
     let key = KeyPair::new_user();
     let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = opened.as_mut().map_err(|error| anyhow::anyhow!("{error}")).and_then(|opened| {
-        Ok(opened.write_all(format!("{}\n", key.seed()?).as_bytes())?)
-    });
+    let written = opened
+        .as_mut()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .and_then(|opened| Ok(opened.write_all(format!("{}\n", key.seed()?).as_bytes())?));
     written.with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(format!("{}\n", key.public_key()))
 }
@@ -65,13 +70,16 @@ pub fn users(matches: &ArgMatches) -> anyhow::Result<String> {
     }
     let regions: Vec<RegionCode> = workers.iter().map(|(region, _)| region.clone()).collect();
     let answered: Vec<ServiceName> = services.iter().chain(&operators).map(|(name, _)| name.clone()).collect();
-    let mut text = "# Who may sign in, and what each may do. Made by vkube-api nats-users.\nauthorization {\n users: [\n".to_owned();
-    let mut add = |what: &str, key: &str, access: &Access| text += &format!("  # {what}\n{}", print_user(key, access));
-    add("api", &api, &Access::of_api(&regions, &answered));
-    workers.iter().for_each(|(region, key)| add(&format!("workers of {region}"), key, &Access::of_worker(region)));
-    services.iter().for_each(|(name, key)| add(&format!("service {name}"), key, &Access::of_service(name)));
-    operators.iter().for_each(|(name, key)| add(&format!("operator {name}"), key, &Access::of_operator(name)));
-    Ok(text + " ]\n}\n")
+    let user = |what: String, key: &str, access: &Access| format!("  # {what}\n{}", print_user(key, access));
+    let api = [user("api".to_owned(), &api, &Access::of_api(&regions, &answered))];
+    let workers =
+        workers.iter().map(|(region, key)| user(format!("workers of {region}"), key, &Access::of_worker(region)));
+    let services = services.iter().map(|(name, key)| user(format!("service {name}"), key, &Access::of_service(name)));
+    let operators =
+        operators.iter().map(|(name, key)| user(format!("operator {name}"), key, &Access::of_operator(name)));
+    let users: String = api.into_iter().chain(workers).chain(services).chain(operators).collect();
+    let about = "# Who may sign in, and what each may do. Made by vkube-api nats-users.";
+    Ok(format!("{about}\nauthorization {{\n users: [\n{users} ]\n}}\n"))
 }
 
 /// What was read, and what is wrong.
@@ -88,7 +96,8 @@ impl Read {
     fn key(&mut self, whose: &str, key: &str) -> String {
         let is_key = KeyPair::from_public_key(key).is_ok_and(|key| key.key_pair_type() == KeyPairType::User);
         if !is_key {
-            self.problems.push(format!("{whose}: \"{key}\" is no public key of a user (U...), as vkube-api nkey prints it"));
+            self.problems
+                .push(format!("{whose}: \"{key}\" is no public key of a user (U...), as vkube-api nkey prints it"));
         } else if let Some(other) = self.keys.insert(key.to_owned(), whose.to_owned()) {
             self.problems.push(format!("{whose}: its key is that of {other}"));
         }
@@ -145,7 +154,8 @@ mod tests {
     fn everything_that_is_wrong_is_told_at_once() {
         let key = KeyPair::new_user().public_key();
         let (again, named) = (format!("eu={key}"), format!("eu={}", KeyPair::new_user().public_key()));
-        let told = printed(&["--api", &key, "--worker", &again, "--service", &named, "--service", "x", "--operator", "A=b"]);
+        let told =
+            printed(&["--api", &key, "--worker", &again, "--service", &named, "--service", "x", "--operator", "A=b"]);
         let told = told.unwrap_err();
         for problem in [
             "--worker eu: its key is that of --api",

@@ -116,7 +116,7 @@ impl Access {
     }
 }
 
-/// One user of a server's configuration, who is known by the public half of an NKey.
+/// One user of a server's configuration, who is known by the public half of an `NKey`.
 pub fn print_user(key: &str, access: &Access) -> String {
     let list = |subjects: &BTreeSet<String>| {
         let lines: Vec<String> = subjects.iter().map(|subject| format!("      \"{subject}\"\n")).collect();

@@ -93,11 +93,12 @@ impl Server {
         std::fs::write(users, self.identities.configuration(denied))?;
         let (port, monitor_port, name, store) = (self.port, self.monitor_port, &self.name, self.store.display());
         let (certificate, key) = (self.identities.certificate(), self.identities.certificate_key());
+        let (certificate, key) = (certificate.display(), key.display());
         let alone = format!(
             "include \"shipped.conf\"\nserver_name: {name}\n\
              listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor_port}\"\n\
              jetstream {{ store_dir: \"{store}\", sync_interval: always }}\n\
-             tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n\
+             tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}\n\
              lame_duck_duration: 30s\nlame_duck_grace_period: 1s\n"
         );
         // Clients go by the addresses that they were given: those of proxies.

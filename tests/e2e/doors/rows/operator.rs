@@ -10,7 +10,7 @@ use super::super::scene::{Own, Scene};
 use super::Row;
 
 pub(super) fn rows(scene: &Scene, own: &Own) -> Vec<Row> {
-    let Scene { region, email, running, ended, .. } = scene;
+    let Scene { email, running, ended, .. } = scene;
     let operator = |operation: &str| scene.operator(operation);
     let new = OrderOptions::units(1).body();
     let make = |body: Value| operator("create_order").body(with(body, "id", json!(own.new_id)).to_string());
@@ -46,7 +46,6 @@ pub(super) fn rows(scene: &Scene, own: &Own) -> Vec<Row> {
         Row("no such order", Expected::ABSENT, extend.with("id", "no-such-order")),
         Row("no such order", Expected::ABSENT, operator("replace_secret").with("id", "no-such-order").body("{}")),
         Row("regions", Expected::DONE, operator("list_region_details")),
-        Row("nothing is held", Expected::DONE, operator("approve_deletes").with("code", region).body("{}")),
         Row("no reason", Expected::Wrong(&["reason"]), abort(&own.doomed.id).body("{}")),
         Row("nothing to delete", Expected::DONE, abort(&own.doomed.id)),
         Row("an aborted order", Expected::ENDED, abort(&own.doomed.id)),
