@@ -43,6 +43,7 @@ async fn run() -> anyhow::Result<ExitCode> {
             .subcommand(Command::new("calls").about("Prints every call by NATS as rows of a Markdown table"))
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
+            .subcommand(Command::new("migrate").about("Brings the schema of PostgreSQL up to date"))
             .subcommand(nats_users::key_command())
             .subcommand(nats_users::users_command())
             .get_matches();
@@ -55,6 +56,10 @@ async fn run() -> anyhow::Result<ExitCode> {
         Some("openapi") => return print(&rest::document()),
         Some("calls") => return print(&service::table(&rest::document())?),
         Some("settings") => return print(&common::settings::table(&settings::ALL)),
+        Some("migrate") => {
+            let store = Store::new(&settings::postgres(&given)?).context("PostgreSQL settings")?;
+            return store.migrate().await.context("PostgreSQL").map(|()| ExitCode::SUCCESS);
+        }
         Some("healthcheck") => {
             let listen = settings::listen(&given)?;
             return probe::ready(listen).await.map(|()| ExitCode::SUCCESS);

@@ -35,6 +35,11 @@ const POSTGRES_URL: Setting = Setting::without_default(
     "VKUBE_POSTGRES_URL",
     "PostgreSQL as postgres://user:password@host/database, with ?sslmode=require for TLS. Must be set.",
 );
+const POSTGRES_OWNER_URL: Setting = Setting::without_default(
+    "VKUBE_POSTGRES_OWNER_URL",
+    "The same with the role that owns the schema: it migrates and gives the other its rights. Not for calls. Unless set, the \
+     role of VKUBE_POSTGRES_URL migrates if it may, else vkube-api migrate has to.",
+);
 const POSTGRES_CA_FILE: Setting = Setting::without_default(
     "VKUBE_POSTGRES_CA_FILE",
     "CA that signed PostgreSQL's certificate, in PEM; the system's unless set.",
@@ -106,7 +111,7 @@ const SHUTDOWN_GRACE_MS: Setting = Setting::new(
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 31] = [
+pub const ALL: [Setting; 32] = [
     HTTP_LISTEN,
     HTTP_MAX_BODY_BYTES,
     HTTP_MAX_IN_FLIGHT,
@@ -117,6 +122,7 @@ pub const ALL: [Setting; 31] = [
     NATS_REPLICAS,
     NATS_CONNECT_TIMEOUT_MS,
     POSTGRES_URL,
+    POSTGRES_OWNER_URL,
     POSTGRES_CA_FILE,
     POSTGRES_POOL_SIZE,
     POSTGRES_WAIT_TIMEOUT_MS,
@@ -225,11 +231,7 @@ impl Settings {
         });
         let connect_timeout = read.milliseconds(&NATS_CONNECT_TIMEOUT_MS);
         let port_cooling = read.milliseconds(&PORT_COOLING_MS);
-        let postgres_url = read.required_with(&POSTGRES_URL, postgres_url);
-        let ca_file = read.file(&POSTGRES_CA_FILE);
-        let pool_size = size(&mut read, &POSTGRES_POOL_SIZE, 1..=1000);
-        let wait_timeout = read.milliseconds(&POSTGRES_WAIT_TIMEOUT_MS);
-        let statement_timeout = read.milliseconds(&POSTGRES_STATEMENT_TIMEOUT_MS);
+        let postgres = postgres_settings(&mut read);
         let secret_key = read.required_with(&SECRET_KEY_FILE, SecretKey::from_file);
         let operators = operators(&mut read);
         let mirror = read.optional(&REGISTRY_MIRROR);
@@ -253,13 +255,7 @@ impl Settings {
                     connect_timeout: connect_timeout?,
                     port_cooling: port_cooling?,
                 },
-                postgres: PostgresSettings {
-                    url: postgres_url?,
-                    ca_file,
-                    pool_size: pool_size?,
-                    wait_timeout: wait_timeout?,
-                    statement_timeout: statement_timeout?,
-                },
+                postgres: postgres?,
                 registry: RegistrySettings { mirror, insecure_hosts, timeout: registry_timeout? },
                 app: AppSettings {
                     change_deadline: change_deadline?,
@@ -287,6 +283,33 @@ pub fn listen(given: &BTreeMap<&'static str, String>) -> Result<SocketAddr, Sett
     let mut read = Reader::new(given);
     let listen = read.required(&HTTP_LISTEN);
     read.finish(listen)
+}
+
+/// How PostgreSQL is reached, alone: what a migration needs.
+///
+/// # Errors
+/// Every setting of it that is wrong, each by name.
+pub fn postgres(given: &BTreeMap<&'static str, String>) -> Result<PostgresSettings, SettingsError> {
+    let mut read = Reader::new(given);
+    let postgres = postgres_settings(&mut read);
+    read.finish(postgres)
+}
+
+fn postgres_settings(read: &mut Reader<'_>) -> Option<PostgresSettings> {
+    let url = read.required_with(&POSTGRES_URL, postgres_url);
+    let owner_url = read.optional_with(&POSTGRES_OWNER_URL, postgres_url);
+    let ca_file = read.file(&POSTGRES_CA_FILE);
+    let pool_size = size(read, &POSTGRES_POOL_SIZE, 1..=1000);
+    let wait_timeout = read.milliseconds(&POSTGRES_WAIT_TIMEOUT_MS);
+    let statement_timeout = read.milliseconds(&POSTGRES_STATEMENT_TIMEOUT_MS);
+    Some(PostgresSettings {
+        url: url?,
+        owner_url,
+        ca_file,
+        pool_size: pool_size?,
+        wait_timeout: wait_timeout?,
+        statement_timeout: statement_timeout?,
+    })
 }
 
 fn size(read: &mut Reader<'_>, setting: &Setting, bounds: std::ops::RangeInclusive<u64>) -> Option<usize> {

@@ -17,6 +17,7 @@ mod publishing;
 pub mod queues;
 pub mod repair;
 pub mod revisions;
+mod roles;
 pub mod target;
 
 #[cfg(test)]
@@ -47,6 +48,17 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("migrations failed")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema is another than this program's, and the role that uses it may not change it.
+    #[error(
+        "the schema is at version {found}, and this program's is {needed}: run vkube-api migrate, or set \
+         VKUBE_POSTGRES_OWNER_URL"
+    )]
+    Schema {
+        /// What the last migration made it; 0 = there is none.
+        found: i32,
+        /// What it must be.
+        needed: i32,
+    },
     /// The connection settings cannot be used.
     #[error("wrong connection settings")]
     Settings(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -44,12 +44,10 @@ has_settings() {
 
 api_ports() { printf '%s\n' "$API_PORT"; }
 api_prepare() {
-  local there
   mkdir -p "$STACK_HOME/vkube"
   keep_secret "$STACK_HOME/vkube/secret-key"
   keep_secret "$OPERATOR_TOKEN_FILE"
-  there=$(psql_admin -At -c "select 1 from pg_database where datname = 'vkube'") || exit
-  if [ -z "$there" ]; then psql_admin -c 'create database vkube'; fi
+  psql_admin -f - <"$ROOT/deploy/postgres/roles.sql"
 }
 psql_admin() {
   PGCONNECT_TIMEOUT=10 as_postgres "$(postgres_bin)/psql" -q -X -h 127.0.0.1 -p "$POSTGRES_PORT" -d postgres "$@" 2>"$(log_file psql)" ||
@@ -62,7 +60,8 @@ VKUBE_HTTP_LISTEN=127.0.0.1:$API_PORT
 VKUBE_NATS_URL=$NATS_ADDRESS
 VKUBE_NATS_NKEY_FILE=$(nats_key api)
 VKUBE_NATS_CA_FILE=$NATS_CA
-VKUBE_POSTGRES_URL=$POSTGRES_ADDRESS/vkube
+VKUBE_POSTGRES_URL=${POSTGRES_ADDRESS/postgres@/vkube@}/vkube
+VKUBE_POSTGRES_OWNER_URL=${POSTGRES_ADDRESS/postgres@/vkube_owner@}/vkube
 VKUBE_OPERATOR_TOKENS=dev:$(<"$OPERATOR_TOKEN_FILE")
 VKUBE_SECRET_KEY_FILE=$STACK_HOME/vkube/secret-key
 VKUBE_LOG_FORMAT=json

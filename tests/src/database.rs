@@ -5,6 +5,11 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::stack::Stack;
 
+/// Makes the roles of `deploy/postgres`, also when several tests do at once.
+const ROLES: &str = "do $$ begin \
+         create role vkube_owner login; create role vkube login; \
+     exception when duplicate_object or unique_violation then null; end $$";
+
 /// A database that nobody else uses.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -27,7 +32,10 @@ impl Database {
         let (name, server) = (format!("e2e_{}", name.replace('-', "_")), server.to_owned());
         let admin = connect(&server, "postgres").await?;
         admin.batch_execute("create extension if not exists pg_stat_statements").await.ok();
-        admin.batch_execute(&format!("create database {name}")).await?;
+        admin.batch_execute(ROLES).await?;
+        admin.batch_execute(&format!("create database {name} owner vkube_owner")).await?;
+        admin.batch_execute(&format!("revoke all on database {name} from public")).await?;
+        admin.batch_execute(&format!("grant connect on database {name} to vkube")).await?;
         if !durable {
             admin.batch_execute(&format!("alter database {name} set synchronous_commit = off")).await?;
         }
@@ -49,10 +57,15 @@ impl Database {
         &self.name
     }
 
-    /// Its URL, for an api.
+    /// Its URL, for an api: with the role that only uses it.
     pub fn url(&self) -> Result<String> {
         let (server, _) = self.server.rsplit_once('/').context("a database URL has a path")?;
-        Ok(format!("{server}/{}", self.name))
+        Ok(format!("{}/{}", server.replacen("//postgres@", "//vkube@", 1), self.name))
+    }
+
+    /// The same URL with the role that owns the schema.
+    pub fn owner_url(url: &str) -> String {
+        url.replacen("//vkube@", "//vkube_owner@", 1)
     }
 
     /// A connection to it.

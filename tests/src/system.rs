@@ -155,6 +155,7 @@ impl System {
         let mut all = BTreeMap::from([
             ("VKUBE_HTTP_LISTEN", format!("127.0.0.1:{port}")),
             ("VKUBE_POSTGRES_URL", self.database.url()?),
+            ("VKUBE_POSTGRES_OWNER_URL", Database::owner_url(&self.database.url()?)),
             ("VKUBE_OPERATOR_TOKENS", format!("e2e:{}", self.operator_token)),
             ("VKUBE_SECRET_KEY_FILE", self.file("secret-key")),
             ("VKUBE_REGISTRY_MIRROR", self.stack.registry.clone()),

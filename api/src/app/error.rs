@@ -117,9 +117,11 @@ impl From<StoreError> for AppError {
             StoreError::Unavailable(_) | StoreError::Timeout(_) => {
                 Self::overloaded("the service is busy; try again in a moment", error)
             }
-            StoreError::Statement(_) | StoreError::Row { .. } | StoreError::Migration(_) | StoreError::Settings(_) => {
-                Self::internal(error)
-            }
+            StoreError::Statement(_)
+            | StoreError::Row { .. }
+            | StoreError::Migration(_)
+            | StoreError::Schema { .. }
+            | StoreError::Settings(_) => Self::internal(error),
         }
     }
 }

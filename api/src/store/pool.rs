@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::name::OrderId;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -26,6 +26,8 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 pub struct PostgresSettings {
     /// `postgres://user:password@host:port/database?sslmode=...`.
     pub url: SecretString,
+    /// The same of the role that owns the schema; none = who uses it owns it, or somebody else migrates it.
+    pub owner_url: Option<SecretString>,
     /// The CA that signed the server's certificate, in PEM; none = the system's.
     pub ca_file: Option<PathBuf>,
     /// The most connections at once.
@@ -40,6 +42,8 @@ pub struct PostgresSettings {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Connections of who owns the schema.
+    owner: Option<Pool>,
     answer_timeout: Duration,
 }
 
@@ -47,43 +51,27 @@ impl Store {
     /// A store on this server. Connects when first used.
     ///
     /// # Errors
-    /// [`StoreError::Settings`] when the URL or the CA file cannot be read.
+    /// [`StoreError::Settings`] when a URL or the CA file cannot be read.
     pub fn new(settings: &PostgresSettings) -> Result<Self, StoreError> {
-        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Settings(error);
-        let mut config: tokio_postgres::Config =
-            settings.url.expose_secret().parse().map_err(|error| wrong(Box::new(error)))?;
-        let options = config.get_options().unwrap_or_default();
-        let timeout_ms = settings.statement_timeout.as_millis();
-        // A connection that was cut in silence in the middle of a transaction holds its locks no longer than that.
-        let options = format!(
-            "{options} -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms} \
-             -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-        );
-        config.application_name("vkube-api").connect_timeout(settings.wait_timeout).options(options);
-        let tls = MakeRustlsConnect::new(tls_config(settings).map_err(wrong)?);
-        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let timeouts = Timeouts {
-            wait: Some(settings.wait_timeout),
-            create: Some(settings.wait_timeout),
-            recycle: Some(settings.wait_timeout),
-        };
-        let pool = Pool::builder(manager)
-            .max_size(settings.pool_size)
-            .timeouts(timeouts)
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| wrong(Box::new(error)))?;
-        Ok(Self { pool, answer_timeout: settings.statement_timeout + ANSWER_MARGIN })
+        let owner = settings.owner_url.as_ref().map(|url| pool(settings, url, 1)).transpose()?;
+        let pool = pool(settings, &settings.url, settings.pool_size)?;
+        Ok(Self { pool, owner, answer_timeout: settings.statement_timeout + ANSWER_MARGIN })
     }
 
-    /// Brings the schema up to date. Safe when several instances do it at once: one works, the others wait.
+    /// Brings the schema up to date, or makes sure that it is if who uses it may not change it. Safe when several instances do
+    /// it at once: one works, the others wait.
     ///
     /// # Errors
-    /// When PostgreSQL is away or refuses a migration.
+    /// When PostgreSQL is away or refuses a migration; [`StoreError::Schema`].
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // Not given back: with the connection ends all that a broken migration leaves in its session, the lock above all.
-        let mut client = Object::take(self.client().await?);
-        migrations::run(&mut client).await
+        let Some(owner) = &self.owner else {
+            let mut client = own(&self.pool).await?;
+            return migrations::run_or_check(&mut client).await;
+        };
+        let user =
+            self.row("select current_user::text", &[]).await?.ok_or(StoreError::Row { column: "current_user" })?;
+        let mut client = own(owner).await?;
+        migrations::run(&mut client, Some(user.try_get(0)?)).await
     }
 
     /// Whether PostgreSQL answers.
@@ -139,7 +127,7 @@ impl Store {
 
     /// A connection, within the pool's wait.
     async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::Unavailable(Box::new(error)))
+        get(&self.pool).await
     }
 
     /// What came of a statement. A server that is silent or cannot serve is not asked again over the connections that
@@ -160,6 +148,38 @@ impl Store {
     pub fn close(&self) {
         self.pool.close();
     }
+}
+
+/// A bounded pool of connections to a URL.
+fn pool(settings: &PostgresSettings, url: &SecretString, size: usize) -> Result<Pool, StoreError> {
+    let wrong = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Settings(error);
+    let mut config: tokio_postgres::Config = url.expose_secret().parse().map_err(|error| wrong(Box::new(error)))?;
+    let options = config.get_options().unwrap_or_default();
+    let timeout_ms = settings.statement_timeout.as_millis();
+    // A connection that was cut in silence in the middle of a transaction holds its locks no longer than that.
+    let options = format!(
+        "{options} -c statement_timeout={timeout_ms} -c idle_in_transaction_session_timeout={timeout_ms} \
+         -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+    );
+    config.application_name("vkube-api").connect_timeout(settings.wait_timeout).options(options);
+    let tls = MakeRustlsConnect::new(tls_config(settings).map_err(wrong)?);
+    let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let timeouts = Timeouts {
+        wait: Some(settings.wait_timeout),
+        create: Some(settings.wait_timeout),
+        recycle: Some(settings.wait_timeout),
+    };
+    let pool = Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
+    pool.map_err(|error| wrong(Box::new(error)))
+}
+
+async fn get(pool: &Pool) -> Result<Object, StoreError> {
+    pool.get().await.map_err(|error| StoreError::Unavailable(Box::new(error)))
+}
+
+/// A connection that is not given back: with it ends all that a broken migration leaves in its session, the lock above all.
+async fn own(pool: &Pool) -> Result<ClientWrapper, StoreError> {
+    Ok(Object::take(get(pool).await?))
 }
 
 /// TLS by the CA file, else by the system's certificates.

@@ -16,6 +16,7 @@ mod property;
 mod publishing;
 mod reading;
 mod repair;
+mod roles;
 mod secrecy;
 mod stepping;
 

@@ -98,6 +98,7 @@ impl World {
                 // The first streams of a cluster that is new: it takes seconds to agree on the leader of each.
                 ("VKUBE_NATS_CONNECT_TIMEOUT_MS", "25000"),
                 ("VKUBE_POSTGRES_URL", &database),
+                ("VKUBE_POSTGRES_OWNER_URL", &Database::owner_url(&database)),
             ];
             let api = system.spawn_api(&with_clock(settings, &clock.environment()))?;
             clocks.insert(Part::Api(number), clock);

@@ -41,7 +41,7 @@ pub(super) async fn shared() -> &'static Cluster {
     SHARED
         .get_or_init(|| async {
             let cluster = Cluster::start().await;
-            cluster.admin().await.batch_execute(&format!("create database {TEMPLATE}")).await.unwrap();
+            cluster.create(TEMPLATE, "").await;
             let store = Store::new(&cluster.settings(TEMPLATE)).unwrap();
             store.migrate().await.unwrap();
             store.close();
@@ -81,6 +81,7 @@ impl Cluster {
         keeper.stdout(log.try_clone().unwrap()).stderr(log);
         let mut cluster = Self { folder, port, keeper: keeper.spawn().unwrap(), databases: AtomicU32::new(0) };
         cluster.ready().await;
+        cluster.admin().await.batch_execute("create role vkube_owner login; create role vkube login").await.unwrap();
         cluster
     }
 
@@ -93,9 +94,10 @@ impl Cluster {
         self.folder.join(name)
     }
 
-    /// Settings for a database, without TLS.
+    /// Settings for a database, without TLS: of the role that uses the schema, and the one that owns it.
     pub(super) fn settings(&self, database: &str) -> PostgresSettings {
-        settings(&format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port))
+        let url = |role| format!("postgres://{role}@127.0.0.1:{}/{database}?sslmode=disable", self.port);
+        PostgresSettings { owner_url: Some(url("vkube_owner").into()), ..settings(&url("vkube")) }
     }
 
     /// Kills the server, as a crash would, and starts it again.
@@ -120,9 +122,15 @@ impl Cluster {
     pub(super) async fn new_database(&self, template: &str) -> String {
         let name = format!("t_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         // Files are copied in less time than pages are logged.
-        let create = format!("create database {name} template {template} strategy file_copy");
-        self.admin().await.batch_execute(&create).await.unwrap();
+        self.create(&name, &format!("template {template} strategy file_copy")).await;
         name
+    }
+
+    async fn create(&self, name: &str, how: &str) {
+        let admin = self.admin().await;
+        admin.batch_execute(&format!("create database {name} owner vkube_owner {how}")).await.unwrap();
+        admin.batch_execute(&format!("revoke all on database {name} from public")).await.unwrap();
+        admin.batch_execute(&format!("grant connect on database {name} to vkube")).await.unwrap();
     }
 
     /// A connection of the tests' own.
@@ -203,6 +211,7 @@ impl Database {
 pub(super) fn settings(url: &str) -> PostgresSettings {
     PostgresSettings {
         url: url.into(),
+        owner_url: None,
         ca_file: None,
         pool_size: 8,
         wait_timeout: Duration::from_secs(5),

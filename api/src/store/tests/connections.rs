@@ -102,14 +102,15 @@ async fn a_server_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_restart_of_the_server_costs_what_was_under_way_and_no_more() {
     let mut cluster = Cluster::start().await;
-    let store = Store::new(&cluster.settings("postgres")).unwrap();
+    let database = cluster.new_database("template0").await;
+    let store = Store::new(&cluster.settings(&database)).unwrap();
     store.migrate().await.unwrap();
     let order = order(&store, "one").await;
     // As many connections as the pool may have, of which one is in the middle of a statement.
     for answered in join_all((0..8).map(|_| store.ping())).await {
         answered.unwrap();
     }
-    let mut beside = cluster.connect("postgres").await;
+    let mut beside = cluster.connect(&database).await;
     let _held = lock(&mut beside, &order).await;
     let (accepted, ()) = tokio::join!(accept(&store, &order), async {
         tokio::time::sleep(Duration::from_millis(20)).await;
