@@ -134,9 +134,10 @@ pub fn service_inbox_prefix(service: &ServiceName) -> String {
     format!("_INBOX_{service}")
 }
 
-/// Both forms of an acknowledgement: that of today, and that with the account, which is coming.
+/// Both forms of an acknowledgement: that of today, and that with the account, which is coming. The first has a count of
+/// tokens that the second never has, else the one of a stream would be the other of a stream named elsewhere in it.
 fn acks(stream: &str, consumer: &str) -> [String; 2] {
-    [format!("$JS.ACK.{stream}.{consumer}.>"), format!("$JS.ACK.*.*.{stream}.{consumer}.>")]
+    [format!("$JS.ACK.{stream}.{consumer}.*.*.*.*.*"), format!("$JS.ACK.*.*.{stream}.{consumer}.*.*.*.*.>")]
 }
 
 /// What makes a stream, or makes it what it should be.
