@@ -61,8 +61,7 @@ async fn run() -> anyhow::Result<ExitCode> {
             return store.migrate().await.context("PostgreSQL").map(|()| ExitCode::SUCCESS);
         }
         Some("healthcheck") => {
-            let listen = settings::listen(&given)?;
-            return probe::ready(listen).await.map(|()| ExitCode::SUCCESS);
+            return probe::ready(&settings::listening(&given)?).await.map(|()| ExitCode::SUCCESS);
         }
         _ => {}
     }
@@ -109,17 +108,19 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(parts, shutdown.clone(), &background, &stop);
 
     // Two doors to the same routes.
+    let (proxies, max_in_flight) = (settings.edge.proxies.clone(), settings.edge.max_in_flight);
+    let grace = settings.server.grace;
     let routes = Arc::new(rest::routes(app, settings.edge));
-    let limits = ServiceLimits::in_flight(settings.edge.max_in_flight);
+    let limits = ServiceLimits::in_flight(max_in_flight);
     let document = rest::document();
     let door = service::open(bus.client(), &document, routes.clone(), limits, shutdown.clone());
     let door = door.await.context("NATS service")?;
     let serve = async {
-        let served = rest::serve(settings.listen, routes, shutdown.clone(), settings.shutdown_grace).await;
+        let served = rest::serve(settings.server, proxies, routes, shutdown.clone()).await;
         shutdown.cancel();
         served
     };
-    let (served, ()) = tokio::join!(serve, door.run(settings.shutdown_grace));
+    let (served, ()) = tokio::join!(serve, door.run(grace));
     stop.cancel();
     background.close();
     tasks.close();
@@ -132,5 +133,5 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!("some tasks did not end in time");
     }
     store.close();
-    served.with_context(|| format!("cannot listen on {}", settings.listen))
+    served.context("HTTP")
 }

@@ -6,6 +6,7 @@ mod allow;
 mod auth;
 mod body;
 mod change;
+mod client;
 mod deploy_body;
 mod deployment;
 mod document;
@@ -15,6 +16,7 @@ mod error;
 mod health;
 mod ingress;
 mod job;
+mod limits;
 mod logs;
 mod lookup;
 mod monitor;
@@ -26,9 +28,11 @@ mod step;
 mod tag;
 mod user_service;
 
+pub use client::{ForwardedHeader, Proxies};
 pub use document::document;
 pub use edge::{ByNats, EdgeSettings, refused};
-pub use server::serve;
+pub use limits::LimitSettings;
+pub use server::{ServeError, ServerSettings, TlsError, TlsFiles, serve};
 
 use poem::{Endpoint, EndpointExt as _, Response, Route, get};
 use poem_openapi::OpenApiService;

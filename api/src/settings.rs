@@ -1,7 +1,8 @@
 //! Every setting of `vkube-api`, with its default: the one place that knows them.
 
+mod http;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,15 +16,10 @@ use crate::app::admission::AdmissionSettings;
 use crate::app::life::LifeSettings;
 use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
-use crate::rest::EdgeSettings;
+use crate::rest::{EdgeSettings, ServerSettings};
 use crate::store::PostgresSettings;
 use crate::store::history::{CUSTOMER, SYSTEM};
 
-const HTTP_LISTEN: Setting = Setting::new("VKUBE_HTTP_LISTEN", "127.0.0.1:8080", "Address and port to listen on.");
-const HTTP_MAX_BODY_BYTES: Setting =
-    Setting::new("VKUBE_HTTP_MAX_BODY_BYTES", "262144", "Largest body of a request, in bytes.");
-const HTTP_MAX_IN_FLIGHT: Setting =
-    Setting::new("VKUBE_HTTP_MAX_IN_FLIGHT", "1024", "Most requests in work at once; more are answered 503.");
 const NATS_REPLICAS: Setting =
     Setting::new("VKUBE_NATS_REPLICAS", "1", "Copies of each stream in a NATS cluster: 1, 3 or 5.");
 const NATS_CONNECT_TIMEOUT_MS: Setting = Setting::new(
@@ -111,10 +107,23 @@ const SHUTDOWN_GRACE_MS: Setting = Setting::new(
 const YEAR_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The table, in the order of `--help`.
-pub const ALL: [Setting; 32] = [
-    HTTP_LISTEN,
-    HTTP_MAX_BODY_BYTES,
-    HTTP_MAX_IN_FLIGHT,
+pub const ALL: [Setting; 45] = [
+    http::LISTEN,
+    http::MAX_BODY_BYTES,
+    http::MAX_IN_FLIGHT,
+    http::MAX_IN_FLIGHT_PER_ADDRESS,
+    http::MAX_IN_FLIGHT_PER_ORDER,
+    http::MAX_CONNECTIONS,
+    http::MAX_CONNECTIONS_PER_ADDRESS,
+    http::TLS_CERTIFICATE_FILE,
+    http::TLS_KEY_FILE,
+    http::TRUSTED_PROXIES,
+    http::FORWARDED_HEADER,
+    http::RATE_REQUESTS_PER_MINUTE,
+    http::RATE_FAILURES_PER_MINUTE,
+    http::RATE_IMAGES_PER_MINUTE,
+    http::RATE_READS_PER_MINUTE,
+    http::RATE_CHANGES_PER_MINUTE,
     login::URL,
     login::NKEY_FILE,
     login::CREDENTIALS_FILE,
@@ -149,8 +158,8 @@ pub const ALL: [Setting; 32] = [
 /// All settings, grouped by concern.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where and how to listen.
+    pub server: ServerSettings,
     /// Limits of requests.
     pub edge: EdgeSettings,
     /// The broker.
@@ -165,8 +174,6 @@ pub struct Settings {
     pub secret_key: SecretKey,
     /// Operators: name to token.
     pub operators: BTreeMap<String, SecretString>,
-    /// How long the end may take.
-    pub shutdown_grace: Duration,
     /// Logs.
     pub telemetry: TelemetrySettings,
 }
@@ -219,9 +226,7 @@ impl Settings {
     /// Every setting that is wrong, each by name.
     pub fn read(given: &BTreeMap<&'static str, String>) -> Result<Self, SettingsError> {
         let mut read = Reader::new(given);
-        let listen = read.required(&HTTP_LISTEN);
-        let max_body_bytes = size(&mut read, &HTTP_MAX_BODY_BYTES, 1024..=900_000);
-        let max_in_flight = size(&mut read, &HTTP_MAX_IN_FLIGHT, 1..=1_000_000);
+        let (server, edge) = (http::server(&mut read), http::edge(&mut read));
         let login = Login::read(&mut read);
         let replicas = read.required_with(&NATS_REPLICAS, |text| match text {
             "1" => Ok(1),
@@ -243,12 +248,11 @@ impl Settings {
         let drift = read.required(&DRIFT);
         let most = size(&mut read, &LOG_FOLLOWERS, 1..=100_000);
         let most_per_order = size(&mut read, &LOG_FOLLOWERS_PER_ORDER, 1..=100_000);
-        let shutdown_grace = read.milliseconds(&SHUTDOWN_GRACE_MS);
         let telemetry = TelemetrySettings::read(&mut read);
         let settings = || {
             Some(Self {
-                listen: listen?,
-                edge: EdgeSettings { max_body_bytes: max_body_bytes?, max_in_flight: max_in_flight? },
+                server: server?,
+                edge: edge?,
                 bus: BusSettings {
                     login: login?,
                     replicas: replicas?,
@@ -266,7 +270,6 @@ impl Settings {
                 },
                 secret_key: secret_key?,
                 operators,
-                shutdown_grace: shutdown_grace?,
                 telemetry: telemetry?,
             })
         };
@@ -275,14 +278,14 @@ impl Settings {
     }
 }
 
-/// The address to listen on, alone: what the health check needs.
+/// Where and how to listen, alone: what the health check needs.
 ///
 /// # Errors
-/// When it is wrong.
-pub fn listen(given: &BTreeMap<&'static str, String>) -> Result<SocketAddr, SettingsError> {
+/// Every setting of it that is wrong, each by name.
+pub fn listening(given: &BTreeMap<&'static str, String>) -> Result<ServerSettings, SettingsError> {
     let mut read = Reader::new(given);
-    let listen = read.required(&HTTP_LISTEN);
-    read.finish(listen)
+    let server = http::server(&mut read);
+    read.finish(server)
 }
 
 /// How PostgreSQL is reached, alone: what a migration needs.

@@ -16,6 +16,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// The client was too slow in sending its request.
     RequestTimeout,
+    /// The path, query and headers are larger than the limit.
+    HeadersTooLarge,
     /// The body is larger than the limit.
     PayloadTooLarge,
     /// The body is not JSON by its content type.
@@ -36,6 +38,8 @@ pub enum Reason {
     RegistryRefused,
     /// The registry does not let the region pull the image with the login that was given, or without one.
     ImagePullRefused,
+    /// The address or the order has had all the requests that it may have for now.
+    RateLimited,
     /// The registry limits how often we may ask.
     RegistryRateLimited,
     /// The registry does not answer.

@@ -10,6 +10,7 @@ mod clients;
 mod deploy;
 mod doors;
 mod drift;
+mod edge;
 mod edit;
 mod image;
 mod ingress;

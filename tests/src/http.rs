@@ -1,5 +1,6 @@
 //! The tests' HTTP client. Whatever it sends, it checks the answer against `wire.md` §2 before a test sees it.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,17 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An HTTP client without any of our rules.
 pub fn plain() -> Result<reqwest::Client> {
+    Ok(builder().build()?)
+}
+
+/// The same, to be set up further.
+pub fn builder() -> reqwest::ClientBuilder {
     static TLS: LazyLock<()> = LazyLock::new(|| {
         // Fails only when somebody else was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     LazyLock::force(&TLS);
-    Ok(reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?)
+    reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN)
 }
 
 /// Speaks to one api instance.
@@ -41,6 +47,11 @@ impl Client {
     /// A client of the api at this URL (`http://host:port`).
     pub fn new(url: &str) -> Result<Self> {
         Ok(Self { http: plain()?, url: url.to_owned() })
+    }
+
+    /// The same, from this address of the machine's.
+    pub fn from_address(url: &str, address: IpAddr) -> Result<Self> {
+        Ok(Self { http: builder().local_address(address).build()?, url: url.to_owned() })
     }
 
     /// Begins a request. The path is relative to `/api/v1` unless it begins with `//`: then it is the whole path.

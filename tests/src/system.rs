@@ -24,6 +24,19 @@ pub const END_WITHIN: Duration = Duration::from_secs(30);
 /// A folder in memory, which ends with the stack.
 pub const IN_MEMORY: &str = "/dev/shm/vkube-e2e";
 
+/// Limits of the api that tests of other things never come to.
+const GENEROUS: [&str; 9] = [
+    "VKUBE_HTTP_MAX_IN_FLIGHT_PER_ADDRESS",
+    "VKUBE_HTTP_MAX_IN_FLIGHT_PER_ORDER",
+    "VKUBE_HTTP_MAX_CONNECTIONS",
+    "VKUBE_HTTP_MAX_CONNECTIONS_PER_ADDRESS",
+    "VKUBE_RATE_REQUESTS_PER_MINUTE",
+    "VKUBE_RATE_FAILURES_PER_MINUTE",
+    "VKUBE_RATE_IMAGES_PER_MINUTE",
+    "VKUBE_RATE_READS_PER_MINUTE",
+    "VKUBE_RATE_CHANGES_PER_MINUTE",
+];
+
 /// Settings of a process, over those that every process of its kind gets.
 pub type Settings<'a> = &'a [(&'static str, &'a str)];
 
@@ -163,6 +176,7 @@ impl System {
             ("VKUBE_PORT_COOLING_MS", "2000".to_owned()),
             ("VKUBE_LOG_LEVEL", "info".to_owned()),
         ]);
+        all.extend(GENEROUS.map(|name| (name, "1000000".to_owned())));
         all.extend(self.nats.login(Identity::Api));
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let log = self.folder.join(format!("api-{port}.log"));

@@ -1,20 +1,24 @@
 //! Around every route: request id, trace, one log line, limits, and errors in the one shape. Nothing leaves without it.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use common::failure::Reason;
 use poem::error::MethodNotAllowedError;
 use poem::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::middleware::{CatchPanic, Cors};
-use poem::{Body, Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
+use poem::web::RemoteAddr;
+use poem::{Addr, Body, Endpoint, EndpointExt as _, IntoResponse, PathPattern, Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::allow::Allow;
+use super::client::Proxies;
 use super::error::{raise, render};
+use super::limits::{self, Caller, LimitSettings, Limits, Refused, Standing};
 use crate::app::error::AppError;
 
 /// The header that carries a request's id.
@@ -23,16 +27,22 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 /// How much of a body that is too large is taken before the connection is closed.
 const MAX_DROPPED_BYTES: u64 = 8 << 20;
+/// The most bytes of path, query and headers together.
+const MAX_HEAD_BYTES: usize = 16 << 10;
 /// How long a client may take to send a body.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The limits of the edge.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EdgeSettings {
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
     /// The most requests in work at once; more are answered 503.
     pub max_in_flight: usize,
+    /// What each caller may have.
+    pub limits: LimitSettings,
+    /// Who tells us of callers.
+    pub proxies: Proxies,
 }
 
 /// Marks a request that came by NATS.
@@ -62,7 +72,14 @@ pub(super) fn wrap(
     let cors = Cors::new()
         .allow_headers(OURS.into_iter().chain(OF_EXISTING_CLIENTS))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .expose_headers(["location", "retry-after", "x-request-id"]);
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            REQUEST_ID,
+            limits::LIMIT,
+            limits::REMAINING,
+            limits::RESET,
+        ]);
     let on_panic = |_: Box<dyn Any + Send>| {
         let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
         response.set_data(Panicked);
@@ -71,6 +88,8 @@ pub(super) fn wrap(
     let edge = Edge {
         inner: routes.with(CatchPanic::new().with_handler(on_panic)),
         allow,
+        limits: Limits::new(settings.limits),
+        proxies: settings.proxies,
         max_body_bytes: settings.max_body_bytes,
         receiving: Semaphore::new(settings.max_in_flight),
         working: Semaphore::new(settings.max_in_flight),
@@ -107,6 +126,8 @@ fn new_id() -> String {
 struct Edge<E> {
     inner: E,
     allow: Allow,
+    limits: Limits,
+    proxies: Proxies,
     max_body_bytes: usize,
     receiving: Semaphore,
     working: Semaphore,
@@ -124,13 +145,19 @@ impl<E: Endpoint> Endpoint for Edge<E> {
             trace_id = tracing::field::Empty,
             network.protocol.name = if request.data::<ByNats>().is_some() { "nats" } else { "http" },
             http.request.method = %request.method(),
+            client.address = tracing::field::Empty,
             order.id = tracing::field::Empty,
             job.id = tracing::field::Empty,
         );
         continue_trace(&span, &request);
         span.record("trace_id", common::telemetry::trace_id(&span));
         let path = request.uri().path().to_owned();
-        let answer = self.answer(request).instrument(span.clone()).await;
+        let address = self.address(&request);
+        if let Some(address) = address {
+            span.record("client.address", tracing::field::display(address));
+        }
+        let caller = self.limits.caller(&request, address);
+        let (standing, answer) = self.answer(request, &caller).instrument(span.clone()).await;
         let _entered = span.entered();
         let (mut response, pattern) = match answer {
             Ok(response) => {
@@ -150,8 +177,12 @@ impl<E: Endpoint> Endpoint for Edge<E> {
         if response.data::<Panicked>().is_some() {
             response = render(raise(AppError::internal("a handler panicked")), &id);
         }
+        if let Some(standing) = standing {
+            standing.tell(response.headers_mut());
+        }
         let response = finish(response, &id);
         let status = response.status();
+        self.limits.ended(&caller, status);
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let route = pattern.as_deref().unwrap_or("-");
         // Probes come every few seconds and say nothing when all is well.
@@ -165,9 +196,33 @@ impl<E: Endpoint> Endpoint for Edge<E> {
 }
 
 impl<E: Endpoint> Edge<E> {
-    async fn answer(&self, mut request: Request) -> poem::Result<Response> {
+    /// The address of the client, unless it came by NATS.
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        match request.remote_addr() {
+            RemoteAddr(Addr::SocketAddr(peer)) => Some(self.proxies.client(peer.ip(), request.headers())),
+            _ => None,
+        }
+    }
+
+    /// The answer, and how its caller stands.
+    async fn answer(&self, request: Request, caller: &Caller) -> (Option<Standing>, poem::Result<Response>) {
+        let refused = |refused: Box<Refused>| (refused.standing, Err(raise(refused.error)));
         if PROBES.contains(&request.uri().path()) {
-            return self.inner.call(request).await.map(IntoResponse::into_response);
+            return match self.limits.admit_probe(caller) {
+                Ok(standing) => (standing, self.inner.call(request).await.map(IntoResponse::into_response)),
+                Err(why) => refused(why),
+            };
+        }
+        match self.limits.admit(caller) {
+            Ok(admitted) => (admitted.standing, self.worked(request).await),
+            Err(why) => refused(why),
+        }
+    }
+
+    async fn worked(&self, mut request: Request) -> poem::Result<Response> {
+        if head_bytes(&request) > MAX_HEAD_BYTES {
+            let message = format!("path, query and headers must have at most {MAX_HEAD_BYTES} bytes together");
+            return Err(raise(AppError::new(Reason::HeadersTooLarge, message)));
         }
         let busy = || {
             let busy = AppError::new(Reason::Overloaded, "too many requests are in work; try again in a moment");
@@ -195,6 +250,12 @@ impl<E: Endpoint> Edge<E> {
         });
         read.map_err(raise)
     }
+}
+
+/// The bytes of path, query and headers.
+fn head_bytes(request: &Request) -> usize {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() + target
 }
 
 /// Reads a body of at most `max` bytes; None = there is more. Some of what is too much is taken and dropped, as a client
@@ -231,7 +292,16 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_server_error_that_tells_nothing_of_it() {
         let routes = poem::endpoint::make_sync(|_| -> Response { panic!("hunter2") });
-        let edge = wrap(routes, Allow::default(), EdgeSettings { max_body_bytes: 1024, max_in_flight: 1 });
+        let edge = wrap(
+            routes,
+            Allow::default(),
+            EdgeSettings {
+                max_body_bytes: 1024,
+                max_in_flight: 1,
+                limits: LimitSettings::default(),
+                proxies: Proxies::default(),
+            },
+        );
         // The first one leaves its place to the next.
         for _ in 0..2 {
             let mut response = edge.call(Request::default()).await.unwrap();

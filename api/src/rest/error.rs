@@ -43,7 +43,8 @@ pub(super) fn status(reason: Reason) -> StatusCode {
         | Reason::CrashLoop
         | Reason::RolloutTimeout
         | Reason::Refused => StatusCode::UNPROCESSABLE_ENTITY,
-        Reason::RegistryRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Reason::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::RateLimited | Reason::RegistryRateLimited => StatusCode::TOO_MANY_REQUESTS,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Reason::RegistryUnreachable => StatusCode::BAD_GATEWAY,
         Reason::PortsExhausted

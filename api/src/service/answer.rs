@@ -17,11 +17,14 @@ use crate::rest;
 /// The most bytes of one part: half of what a server takes unless it is told otherwise.
 const MAX_PART_BYTES: usize = 512 << 10;
 /// Headers of REST that say something to whoever asked by NATS.
-const PASSED: [(&str, header::HeaderName); 4] = [
+const PASSED: [(&str, header::HeaderName); 7] = [
     ("Content-Type", header::CONTENT_TYPE),
     ("Location", header::LOCATION),
     ("Retry-After", header::RETRY_AFTER),
     ("X-Request-Id", header::HeaderName::from_static("x-request-id")),
+    ("RateLimit-Limit", header::HeaderName::from_static("ratelimit-limit")),
+    ("RateLimit-Remaining", header::HeaderName::from_static("ratelimit-remaining")),
+    ("RateLimit-Reset", header::HeaderName::from_static("ratelimit-reset")),
 ];
 
 /// Why an answer did not come to its end.

@@ -1,0 +1,96 @@
+//! One connection, of HTTP/1.1 or HTTP/2, by its first bytes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use poem::http::uri::Scheme;
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint as _, http};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use super::Routes;
+use super::activity::{Activity, Watched};
+
+/// How many requests one connection of HTTP/2 may have in work.
+const MAX_STREAMS: u32 = 64;
+/// How many streams that a client took back may wait to be forgotten (CVE-2023-44487).
+const MAX_RESET_STREAMS: usize = 20;
+/// The most bytes of headers that HTTP/2 puts together; HTTP/1.1 holds as much of what has come. The edge tells who sends
+/// less than this, but too much; who sends more is cut off.
+const MAX_HEAD_BYTES: u32 = 64 << 10;
+/// How long a connection without a request in work may take to close.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Whose connection it is.
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) scheme: Scheme,
+}
+
+/// Serves a connection until it ends, has been silent for too long, or has answered what was in work at the shutdown.
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    routes: Routes,
+    shutdown: CancellationToken,
+) {
+    let activity = Activity::new();
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let in_work = activity.request();
+        let (local, remote) = (LocalAddr(Addr::SocketAddr(peer.local)), RemoteAddr(Addr::SocketAddr(peer.address)));
+        let (routes, request) = (routes.clone(), (request, local, remote, peer.scheme.clone()).into());
+        async move {
+            let answer: http::Response<_> = routes.get_response(request).await.into();
+            // The request is in work until its answer is gone.
+            let answer = answer.map(|body| {
+                body.map_frame(move |frame| {
+                    let _ = &in_work;
+                    frame
+                })
+            });
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let max_head = usize::try_from(MAX_HEAD_BYTES).unwrap_or(usize::MAX);
+    // Times are kept by `activity`: hyper's own would end a kept connection that is silent as if it sent a head too slowly.
+    builder.http1().max_buf_size(max_head);
+    builder
+        .http2()
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS);
+    let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    tokio::select! {
+        ended = &mut connection => return told(ended),
+        () = activity.overdue() => tracing::debug!(client.address = %peer.address, "a connection was silent for too long"),
+        () = shutdown.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let quiet = async {
+        activity.quiet().await;
+        time::sleep(LAST).await;
+    };
+    tokio::select! {
+        ended = &mut connection => told(ended),
+        () = quiet => {}
+    }
+}
+
+/// Clients that break off, or speak another protocol, are no fault of ours.
+fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(error = %common::telemetry::Chain(&*error), "a connection broke");
+    }
+}
