@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -18,7 +18,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::Routes;
-use super::activity::{Activity, Watched};
+use super::activity::{Activity, InWork, Watched};
 
 /// How many requests one connection of HTTP/2 may have in work.
 const MAX_STREAMS: u32 = 64;
@@ -52,13 +52,7 @@ pub(super) async fn serve(
         async move {
             let answer: http::Response<_> = routes.get_response(request).await.into();
             // The request is in work until its answer is gone.
-            let answer = answer.map(|body| {
-                body.map_frame(move |frame| {
-                    let _ = &in_work;
-                    frame
-                })
-            });
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| Held { body, _in_work: in_work }))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -85,6 +79,32 @@ pub(super) async fn serve(
     tokio::select! {
         ended = &mut connection => told(ended),
         () = quiet => {}
+    }
+}
+
+/// A body whose request is in work until it is gone.
+struct Held<B> {
+    body: B,
+    _in_work: InWork,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
