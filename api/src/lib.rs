@@ -12,4 +12,5 @@ pub mod store;
 
 pub mod nats_users;
 pub mod probe;
+pub mod secret_keys;
 pub mod settings;

@@ -12,7 +12,7 @@ use api::registry::Registry;
 use api::service::ServiceLimits;
 use api::settings::{self, Settings};
 use api::store::Store;
-use api::{nats_users, probe, rest, service};
+use api::{nats_users, probe, rest, secret_keys, service};
 use clap::Command;
 use common::name::Instance;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +44,7 @@ async fn run() -> anyhow::Result<ExitCode> {
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
             .subcommand(Command::new("migrate").about("Brings the schema of PostgreSQL up to date"))
+            .subcommand(Command::new("secret-keys").about("Prints under which keys the secrets of orders are kept"))
             .subcommand(nats_users::key_command())
             .subcommand(nats_users::users_command())
             .get_matches();
@@ -59,6 +60,11 @@ async fn run() -> anyhow::Result<ExitCode> {
         Some("migrate") => {
             let store = Store::new(&settings::postgres(&given)?).context("PostgreSQL settings")?;
             return store.migrate().await.context("PostgreSQL").map(|()| ExitCode::SUCCESS);
+        }
+        Some("secret-keys") => {
+            let (postgres, keys) = settings::keys(&given)?;
+            let store = Store::new(&postgres).context("PostgreSQL settings")?;
+            return print(&secret_keys::table(&store, &keys).await?);
         }
         Some("healthcheck") => {
             return probe::ready(&settings::listening(&given)?).await.map(|()| ExitCode::SUCCESS);
@@ -102,7 +108,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     store.migrate().await.context("PostgreSQL")?;
     let bus = Bus::connect(&settings.bus, instance, &tasks, shutdown.clone()).await.context("NATS")?;
     let registry = Registry::new(settings.registry).context("registry settings")?;
-    let secrets = Secrets::new(settings.secret_key.expose(), &settings.operators);
+    let secrets = Secrets::new(&settings.secret_keys, &settings.operators);
     let parts = Parts { store: store.clone(), bus: bus.clone(), registry, secrets, settings: settings.app };
     let (background, stop) = (TaskTracker::new(), CancellationToken::new());
     let app = App::start(parts, shutdown.clone(), &background, &stop);

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use crate::app::AppSettings;
 use crate::app::admission::AdmissionSettings;
 use crate::app::life::LifeSettings;
+use crate::app::secret::SecretKeys;
 use crate::bus::BusSettings;
 use crate::registry::RegistrySettings;
 use crate::rest::{EdgeSettings, ServerSettings};
@@ -48,9 +49,10 @@ const POSTGRES_WAIT_TIMEOUT_MS: Setting = Setting::new(
 );
 const POSTGRES_STATEMENT_TIMEOUT_MS: Setting =
     Setting::new("VKUBE_POSTGRES_STATEMENT_TIMEOUT_MS", "5000", "Longest run of one statement, in milliseconds.");
-const SECRET_KEY_FILE: Setting = Setting::without_default(
-    "VKUBE_SECRET_KEY_FILE",
-    "File with the key of 32 bytes, in hex, that order secrets are kept under. Must be set.",
+const SECRET_KEY_FILES: Setting = Setting::without_default(
+    "VKUBE_SECRET_KEY_FILES",
+    "Files with keys of 32 bytes, in hex, divided by commas: order secrets are kept under the first, those kept under the \
+     others still open. Must be set.",
 );
 const OPERATOR_TOKENS: Setting = Setting::without_default(
     "VKUBE_OPERATOR_TOKENS",
@@ -136,7 +138,7 @@ pub const ALL: [Setting; 45] = [
     POSTGRES_POOL_SIZE,
     POSTGRES_WAIT_TIMEOUT_MS,
     POSTGRES_STATEMENT_TIMEOUT_MS,
-    SECRET_KEY_FILE,
+    SECRET_KEY_FILES,
     OPERATOR_TOKENS,
     REGISTRY_MIRROR,
     REGISTRY_INSECURE_HOSTS,
@@ -171,34 +173,23 @@ pub struct Settings {
     /// Deadlines.
     pub app: AppSettings,
     /// What order secrets are kept under.
-    pub secret_key: SecretKey,
+    pub secret_keys: SecretKeys,
     /// Operators: name to token.
     pub operators: BTreeMap<String, SecretString>,
     /// Logs.
     pub telemetry: TelemetrySettings,
 }
 
-/// 32 bytes that nobody sees.
-pub struct SecretKey([u8; 32]);
-
-impl SecretKey {
-    /// The bytes.
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Reads a key's file: 64 hex digits, white space around them.
-    fn from_file(path: &str) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("\"{path}\" cannot be read: {error}"))?;
+/// Reads keys' files, divided by commas: 64 hex digits each, white space around them. The first is the key of now.
+fn secret_keys(files: &str) -> Result<SecretKeys, String> {
+    let read = |file: &str| -> Result<[u8; 32], String> {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("\"{file}\" cannot be read: {error}"))?;
         let bytes = hex::decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| format!("\"{path}\" must hold 64 hex digits"))
-    }
-}
-
-impl std::fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretKey(..)")
-    }
+        bytes.ok_or_else(|| format!("\"{file}\" must hold 64 hex digits"))
+    };
+    let mut files = files.split(',').map(str::trim).filter(|file| !file.is_empty());
+    let current = read(files.next().ok_or("must name a file")?)?;
+    Ok(SecretKeys { current, older: files.map(read).collect::<Result<_, _>>()? })
 }
 
 /// One operator: `name:token`.
@@ -237,7 +228,7 @@ impl Settings {
         let connect_timeout = read.milliseconds(&NATS_CONNECT_TIMEOUT_MS);
         let port_cooling = read.milliseconds(&PORT_COOLING_MS);
         let postgres = postgres_settings(&mut read);
-        let secret_key = read.required_with(&SECRET_KEY_FILE, SecretKey::from_file);
+        let secret_keys = read.required_with(&SECRET_KEY_FILES, secret_keys);
         let operators = operators(&mut read);
         let mirror = read.optional(&REGISTRY_MIRROR);
         let insecure_hosts = read.list(&REGISTRY_INSECURE_HOSTS);
@@ -268,7 +259,7 @@ impl Settings {
                     life: life?,
                     drift: drift?,
                 },
-                secret_key: secret_key?,
+                secret_keys: secret_keys?,
                 operators,
                 telemetry: telemetry?,
             })
@@ -286,6 +277,16 @@ pub fn listening(given: &BTreeMap<&'static str, String>) -> Result<ServerSetting
     let mut read = Reader::new(given);
     let server = http::server(&mut read);
     read.finish(server)
+}
+
+/// What the list of keys in use needs: how PostgreSQL is reached, and the keys.
+///
+/// # Errors
+/// Every setting of it that is wrong, each by name.
+pub fn keys(given: &BTreeMap<&'static str, String>) -> Result<(PostgresSettings, SecretKeys), SettingsError> {
+    let mut read = Reader::new(given);
+    let (postgres, keys) = (postgres_settings(&mut read), read.required_with(&SECRET_KEY_FILES, secret_keys));
+    read.finish(postgres.zip(keys))
 }
 
 /// How PostgreSQL is reached, alone: what a migration needs.

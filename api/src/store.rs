@@ -2,6 +2,7 @@
 //! one statement unless it says otherwise, so every call is one transaction.
 
 pub mod acceptance;
+pub mod digest;
 pub mod domains;
 pub mod history;
 pub mod holdings;

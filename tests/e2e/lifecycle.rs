@@ -191,7 +191,7 @@ fn every_wrong_setting_is_told_at_once() -> Result<()> {
                     ("VKUBE_HTTP_LISTEN", "nowhere"),
                     ("VKUBE_NATS_URL", "nats://[oops"),
                     ("VKUBE_POSTGRES_URL", "mysql://x"),
-                    ("VKUBE_SECRET_KEY_FILE", "/no/such/file"),
+                    ("VKUBE_SECRET_KEY_FILES", "/no/such/file"),
                     ("VKUBE_LOG_FORMAT", "xml"),
                 ],
             ),

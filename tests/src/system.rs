@@ -170,7 +170,7 @@ impl System {
             ("VKUBE_POSTGRES_URL", self.database.url()?),
             ("VKUBE_POSTGRES_OWNER_URL", Database::owner_url(&self.database.url()?)),
             ("VKUBE_OPERATOR_TOKENS", format!("e2e:{}", self.operator_token)),
-            ("VKUBE_SECRET_KEY_FILE", self.file("secret-key")),
+            ("VKUBE_SECRET_KEY_FILES", self.file("secret-key")),
             ("VKUBE_REGISTRY_MIRROR", self.stack.registry.clone()),
             ("VKUBE_REGISTRY_INSECURE_HOSTS", format!("{},{}", self.stack.registry, self.stack.private_registry)),
             ("VKUBE_PORT_COOLING_MS", "2000".to_owned()),

@@ -18,6 +18,7 @@ use super::change::{ChangeRequest, Wait, expect_nothing, key_reused, takes_no_ch
 use super::error::AppError;
 use crate::bus::{BusError, Withdrawn};
 use crate::store::acceptance::{Acceptance, Accepted};
+use crate::store::digest::Digest;
 use crate::store::jobs::{Job, JobState};
 use crate::store::orders::Order;
 
@@ -50,7 +51,7 @@ impl App {
         if job.state == JobState::Superseded {
             return Ok(job);
         }
-        let idempotency = request.idempotency_key.map(|key| (key, &digest));
+        let idempotency = request.idempotency_key.map(|key| (key, &digest.current));
         let acceptance = Acceptance { order: &order.id, region: &job.region, job: JobId::new(), idempotency };
         let canceller = match self.store.accept_cancel(&acceptance, job.id).await? {
             Accepted::Yes(canceller) => canceller,
@@ -90,9 +91,9 @@ impl App {
         order: &Order,
         id: &str,
         canceller: &Job,
-        digest: &[u8; 32],
+        digest: &Digest,
     ) -> Result<Job, AppError> {
-        if canceller.request_digest.as_deref() != Some(digest) {
+        if !canceller.request_digest.as_deref().is_some_and(|kept| digest.is(kept)) {
             return Err(key_reused());
         }
         self.job(order, id).await

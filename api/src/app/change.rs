@@ -16,6 +16,7 @@ use super::App;
 use super::error::AppError;
 use super::json::{Field, Problems};
 use crate::store::acceptance::{Acceptance, Accepted, MAX_UNFINISHED};
+use crate::store::digest::Digest;
 use crate::store::jobs::Job;
 use crate::store::orders::Order;
 use crate::store::target::{self, Patch};
@@ -123,7 +124,7 @@ impl App {
         expect_nothing(request.body)?;
         let region = self.region_of_deployed(&order)?;
         let id = JobId::new();
-        let idempotency = request.idempotency_key.map(|key| (key, &digest));
+        let idempotency = request.idempotency_key.map(|key| (key, &digest.current));
         let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
         let accepted = self.store.accept_step(&acceptance, verb, request.until, step.stored(id)).await?;
         match accepted {
@@ -187,11 +188,11 @@ impl App {
     pub(super) async fn answered_before(
         &self,
         job: Job,
-        digest: &[u8; 32],
+        digest: &Digest,
         wait: Wait,
     ) -> Result<ChangeAnswer, AppError> {
         tracing::Span::current().record("job.id", tracing::field::display(job.id));
-        if job.request_digest.as_deref() != Some(digest) {
+        if !job.request_digest.as_deref().is_some_and(|kept| digest.is(kept)) {
             return Err(key_reused());
         }
         let job = self.wait_for(job, wait).await;
@@ -207,7 +208,7 @@ impl App {
         &self,
         order: &OrderId,
         request: ChangeRequest<'_>,
-        digest: &[u8; 32],
+        digest: &Digest,
     ) -> Result<Option<ChangeAnswer>, AppError> {
         let Some(key) = request.idempotency_key else { return Ok(None) };
         let Some(job) = self.store.job_by_key(order, key).await? else { return Ok(None) };

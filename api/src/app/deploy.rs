@@ -58,7 +58,7 @@ impl App {
             }
         };
         FailPoint::PortsReserved.reached();
-        let idempotency = request.idempotency_key.map(|key| (key, &digest));
+        let idempotency = request.idempotency_key.map(|key| (key, &digest.current));
         let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
         let job = match self.store.accept_deploy(&acceptance, &pod, request.until, None).await {
             Ok(Accepted::Yes(job)) => job,

@@ -91,7 +91,7 @@ impl App {
             check_size(&pod)?;
 
             let id = JobId::new();
-            let idempotency = request.idempotency_key.map(|key| (key, &digest));
+            let idempotency = request.idempotency_key.map(|key| (key, &digest.current));
             let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
             match self.store.accept_deploy(&acceptance, &pod, request.until, Some(revision)).await? {
                 Accepted::Yes(job) => return self.carry_out(job, pod, request.wait).await,

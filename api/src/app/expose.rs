@@ -58,7 +58,7 @@ impl App {
                 exposure.ingress().map(|ingress| ingress.domains.keys().cloned().collect()).unwrap_or_default();
 
             let id = JobId::new();
-            let idempotency = request.idempotency_key.map(|key| (key, &digest));
+            let idempotency = request.idempotency_key.map(|key| (key, &digest.current));
             let acceptance = Acceptance { order: &order.id, region: &region, job: id, idempotency };
             match self.store.accept_expose(&acceptance, base, &exposure, &domains).await? {
                 Accepted::Yes(job) => return self.carry_out(job, pod, request.wait).await,

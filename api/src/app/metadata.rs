@@ -8,6 +8,7 @@ use super::App;
 use super::change::{key_reused, takes_no_changes};
 use super::error::AppError;
 use super::json::{Field, Problems};
+use crate::store::digest::Digest;
 use crate::store::history::{CUSTOMER, Changed, Detail, Word};
 use crate::store::orders::Order;
 
@@ -56,7 +57,7 @@ impl App {
             return Err(refusal);
         }
         let text = read(which, body)?;
-        let idempotency = key.map(|key| (key, &digest));
+        let idempotency = key.map(|key| (key, &digest.current));
         let word = Word { actor: CUSTOMER, detail: Detail::default(), idempotency };
         let set = match which {
             Metadata::Description => self.store.set_description(&order.id, &text, &word).await?,
@@ -70,10 +71,10 @@ impl App {
     }
 
     /// Whether the key stands for this very change.
-    async fn was_set_before(&self, order: &Order, key: Option<&str>, digest: &[u8; 32]) -> Result<bool, AppError> {
+    async fn was_set_before(&self, order: &Order, key: Option<&str>, digest: &Digest) -> Result<bool, AppError> {
         let Some(key) = key else { return Ok(false) };
         match self.store.done_by_key(&order.id, CUSTOMER, key).await? {
-            Some(earlier) if earlier.request_digest != digest => Err(key_reused()),
+            Some(earlier) if !digest.is(&earlier.request_digest) => Err(key_reused()),
             earlier => Ok(earlier.is_some()),
         }
     }

@@ -13,6 +13,7 @@ use super::order::MadeOrder;
 use super::order_request::MAX_HOURS;
 use super::secret::Operator;
 use super::{App, secret};
+use crate::store::digest::Digest;
 use crate::store::history::{Changed, Detail, Earlier, Word};
 use crate::store::orders::Order;
 
@@ -32,8 +33,8 @@ pub struct OperatorRequest<'a> {
 
 impl<'a> OperatorRequest<'a> {
     /// What the history is to say of it.
-    pub(super) fn word(&self, detail: Detail, digest: &'a [u8; 32]) -> Word<'a> {
-        let idempotency = self.idempotency_key.map(|key| (key, digest));
+    pub(super) fn word(&self, detail: Detail, digest: &'a Digest) -> Word<'a> {
+        let idempotency = self.idempotency_key.map(|key| (key, &digest.current));
         Word { actor: &self.operator.name, detail, idempotency }
     }
 }
@@ -98,12 +99,12 @@ impl App {
         &self,
         order: &OrderId,
         request: OperatorRequest<'_>,
-        digest: &[u8; 32],
+        digest: &Digest,
     ) -> Result<Option<Earlier>, AppError> {
         let Some(key) = request.idempotency_key else { return Ok(None) };
         let earlier = self.store.done_by_key(order, &request.operator.name, key).await?;
         match earlier {
-            Some(earlier) if earlier.request_digest != digest => Err(key_reused()),
+            Some(earlier) if !digest.is(&earlier.request_digest) => Err(key_reused()),
             earlier => Ok(earlier),
         }
     }

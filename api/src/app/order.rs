@@ -14,6 +14,7 @@ use super::error::AppError;
 use super::operator::OperatorRequest;
 use super::{App, order_request, secret};
 use crate::store::Page;
+use crate::store::digest::Digest;
 use crate::store::history::Entry;
 use crate::store::jobs::Job;
 use crate::store::orders::{Created, Filter, NewOrder, Order};
@@ -114,11 +115,11 @@ impl App {
     async fn made_before(
         &self,
         asked: OperatorRequest<'_>,
-        request_digest: &[u8; 32],
+        request_digest: &Digest,
     ) -> Result<Option<MadeOrder>, AppError> {
         let Some(key) = asked.idempotency_key else { return Ok(None) };
         match self.store.made_by_key(&asked.operator.name, key).await? {
-            Some((_, digest)) if digest != request_digest => Err(key_reused()),
+            Some((_, kept)) if !request_digest.is(&kept) => Err(key_reused()),
             made => Ok(made.map(|(order, _)| MadeOrder { order, secret: None })),
         }
     }

@@ -11,6 +11,7 @@ use super::change::{expect_nothing, key_reused};
 use super::error::AppError;
 use super::operator::OperatorRequest;
 use crate::bus::HeardWorker;
+use crate::store::digest::Digest;
 use crate::store::history::Detail;
 use crate::store::operator::Approved;
 use crate::store::queues::Queue;
@@ -110,11 +111,11 @@ impl App {
         &self,
         region: &RegionCode,
         request: OperatorRequest<'_>,
-        digest: &[u8; 32],
+        digest: &Digest,
     ) -> Result<Option<u32>, AppError> {
         let Some(key) = request.idempotency_key else { return Ok(None) };
         match self.store.approved_by_key(region, key).await? {
-            Some((_, earlier)) if earlier != digest => Err(key_reused()),
+            Some((_, earlier)) if !digest.is(&earlier) => Err(key_reused()),
             earlier => Ok(earlier.map(|(orders, _)| orders)),
         }
     }

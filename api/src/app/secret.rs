@@ -1,6 +1,7 @@
 //! Secrets of orders and tokens of operators: made here, kept as HMAC-SHA-256 under a key that PostgreSQL never sees.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,11 +13,30 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::App;
 use super::error::AppError;
+use crate::store::digest::{Digest, KeyId};
 use crate::store::orders::{KeyUse, Order};
 
-/// The key that order secrets are kept under, and the operators' tokens.
+/// Keys, 32 bytes each, that nobody sees.
+pub struct SecretKeys {
+    /// What is kept from now on is kept under this one.
+    pub current: [u8; 32],
+    /// What was kept before may be under one of these.
+    pub older: Vec<[u8; 32]>,
+}
+
+impl fmt::Debug for SecretKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKeys(..)")
+    }
+}
+
+/// The keys that order secrets are kept under, and the operators' tokens.
 pub struct Secrets {
+    /// What is kept from now on is kept under this one.
     key: Hmac<Sha256>,
+    key_id: KeyId,
+    /// What was kept before may be under one of these.
+    older: Vec<Hmac<Sha256>>,
     operators: Vec<(String, [u8; 32])>,
 }
 
@@ -28,31 +48,30 @@ pub struct Operator {
 }
 
 impl Secrets {
-    /// Secrets under this key, with these operators: name to token.
-    ///
-    /// # Panics
-    /// Never: HMAC takes keys of any length.
-    pub fn new(key: &[u8; 32], operators: &BTreeMap<String, SecretString>) -> Self {
-        let mut secrets =
-            Self { key: Hmac::new_from_slice(key).expect("HMAC takes keys of any length"), operators: Vec::new() };
-        let digests = operators.iter().map(|(name, token)| (name.clone(), secrets.digest(&[token.expose_secret()])));
+    /// Secrets under the first of these keys, those kept before under any of them, with these operators: name to token.
+    pub fn new(keys: &SecretKeys, operators: &BTreeMap<String, SecretString>) -> Self {
+        let (key, older) = (hmac(&keys.current), keys.older.iter().map(hmac).collect());
+        let mut secrets = Self { key_id: key_id(&key), key, older, operators: Vec::new() };
+        let digests =
+            operators.iter().map(|(name, token)| (name.clone(), secrets.digest(&[token.expose_secret()]).current));
         secrets.operators = digests.collect();
         secrets
     }
 
     /// The HMAC of some parts, told apart by their lengths.
-    pub fn digest(&self, parts: &[&str]) -> [u8; 32] {
-        let mut mac = self.key.clone();
-        for part in parts {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
+    pub fn digest(&self, parts: &[&str]) -> Digest {
+        let older = self.older.iter().map(|key| digest(key, parts)).collect();
+        Digest { current: digest(&self.key, parts), older, key: self.key_id }
+    }
+
+    /// The ids of the keys, that of now first.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        std::iter::once(self.key_id).chain(self.older.iter().map(key_id)).collect()
     }
 
     /// The operator whose token this is. All tokens are compared, each in constant time.
     fn operator(&self, token: &str) -> Option<Operator> {
-        let digest = self.digest(&[token]);
+        let digest = digest(&self.key, &[token]);
         let mut found = 0_u32;
         for (number, (_, known)) in (1_u32..).zip(&self.operators) {
             let same: Choice = digest.as_slice().ct_eq(known.as_slice());
@@ -61,6 +80,27 @@ impl Secrets {
         let index = usize::try_from(found).ok()?.checked_sub(1)?;
         self.operators.get(index).map(|(name, _)| Operator { name: name.clone() })
     }
+}
+
+/// # Panics
+/// Never.
+fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn digest(key: &Hmac<Sha256>, parts: &[&str]) -> [u8; 32] {
+    let mut mac = key.clone();
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// What tells a key from others.
+fn key_id(key: &Hmac<Sha256>) -> KeyId {
+    let [a, b, c, d, ..] = digest(key, &["the key's id"]);
+    KeyId(u32::from_be_bytes([a, b, c, d]))
 }
 
 /// A new secret of 256 random bits, as 43 characters of URL-safe base64.
@@ -113,7 +153,7 @@ impl App {
     }
 
     /// The HMAC of a request: two requests with one idempotency key must have the same.
-    pub(super) fn request_digest(&self, operation: &str, body: &serde_json::Value) -> [u8; 32] {
+    pub(super) fn request_digest(&self, operation: &str, body: &serde_json::Value) -> Digest {
         self.secrets.digest(&["request", operation, &body.to_string()])
     }
 }
@@ -125,7 +165,7 @@ mod tests {
     fn secrets() -> Secrets {
         let operators = [("anna", "token-a"), ("berta", "token-b")];
         let operators = operators.map(|(name, token)| (name.to_owned(), token.into()));
-        Secrets::new(&[7; 32], &operators.into())
+        Secrets::new(&SecretKeys { current: [7; 32], older: vec![[6; 32]] }, &operators.into())
     }
 
     #[test]
@@ -144,9 +184,19 @@ mod tests {
 
     #[test]
     fn digests_depend_on_the_key_and_on_where_parts_end() {
-        let other = Secrets::new(&[8; 32], &BTreeMap::new());
+        let other = Secrets::new(&SecretKeys { current: [8; 32], older: vec![] }, &BTreeMap::new());
         assert_ne!(secrets().digest(&["a"]), other.digest(&["a"]));
         assert_ne!(secrets().digest(&["ab", "c"]), secrets().digest(&["a", "bc"]));
+    }
+
+    #[test]
+    fn what_was_kept_under_an_older_key_is_known_again_and_written_under_that_of_now() {
+        let older = Secrets::new(&SecretKeys { current: [6; 32], older: vec![] }, &BTreeMap::new());
+        let (now, then) = (secrets().digest(&["a"]), older.digest(&["a"]));
+        assert!(now.is(&then.current) && now.is(&now.current) && !then.is(&now.current));
+        assert!(!now.is(&older.digest(&["b"]).current));
+        assert_eq!(secrets().key_ids(), [now.key, then.key]);
+        assert_ne!(now.key, then.key);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn every_wrong_setting_is_told_at_once_and_none_shows_a_secret() {
         "VKUBE_POSTGRES_CA_FILE (--postgres-ca-file): \"/nowhere/ca.pem\" cannot be read",
         "VKUBE_REGISTRY_MIRROR (--registry-mirror): must be a registry's host:port",
         "VKUBE_REGISTRY_INSECURE_HOSTS (--registry-insecure-hosts): \"registry:port\" must be a registry's host:port",
-        "VKUBE_SECRET_KEY_FILE (--secret-key-file): is not set",
+        "VKUBE_SECRET_KEY_FILES (--secret-key-files): is not set",
         "VKUBE_OPERATOR_TOKENS (--operator-tokens): entry 1 must have a name",
         "VKUBE_DRIFT (--drift): must be repair or report",
         "VKUBE_LOG_FORMAT (--log-format): must be json or text",

@@ -4,6 +4,7 @@ use common::name::{OrderId, RegionCode};
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::digest::Digest;
 use super::history::{Changed, Event, Word, key_taken};
 use super::{Store, StoreError, life, orders, parsed};
 
@@ -45,13 +46,14 @@ impl Store {
     pub async fn replace_secret(
         &self,
         id: &OrderId,
-        secret_digest: &[u8; 32],
+        secret_digest: &Digest,
         overlap_seconds: u32,
         word: &Word<'_>,
     ) -> Result<Changed, StoreError> {
-        let set = "secret_digest = $6, old_secret_digest = case when $7::float8 > 0 then o.secret_digest end, \
+        let set = "secret_digest = $6, secret_key = $8, old_secret_digest = case when $7::float8 > 0 then o.secret_digest end, \
              old_secret_until = case when $7 > 0 then now() + make_interval(secs => $7) end";
-        let values: [&(dyn ToSql + Sync); 2] = [&secret_digest.as_slice(), &f64::from(overlap_seconds)];
+        let (current, key) = (secret_digest.current.as_slice(), secret_digest.key.to_string());
+        let values: [&(dyn ToSql + Sync); 3] = [&current, &f64::from(overlap_seconds), &key];
         self.change(Event::SecretReplaced, set, "true", id, word, &values).await
     }
 

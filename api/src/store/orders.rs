@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::digest::Digest;
 use super::history::{Changed, Event, Word, key_taken};
 use super::jobs::{self, Job, counter};
 use super::target::StoredTarget;
@@ -170,13 +171,24 @@ pub struct NewOrder<'a> {
     /// What was bought.
     pub purchase: &'a Purchase,
     /// HMAC of its secret.
-    pub secret_digest: &'a [u8; 32],
+    pub secret_digest: &'a Digest,
     /// HMAC of the body it is made from: tells a repeated request from another one.
-    pub request_digest: &'a [u8; 32],
+    pub request_digest: &'a Digest,
     /// The operator's name.
     pub made_by: &'a str,
     /// The operator's key.
     pub idempotency_key: Option<&'a str>,
+}
+
+/// What is kept under a key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KeyUsed {
+    /// The key's id.
+    pub key: Option<String>,
+    /// How many orders' secrets.
+    pub orders: i64,
+    /// Some of these orders.
+    pub some: Vec<String>,
 }
 
 /// What an order's customer has used an idempotency key for.
@@ -291,8 +303,8 @@ impl Store {
             "with made as ( \
                  insert into orders (id, secret_digest, request_digest, made_by, units, port_specification, storage, \
                      region, duration_hours, amount, email, address, recipient, provider, service, service_id, \
-                     service_category_id, public_key) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+                     service_category_id, public_key, secret_key) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $20) \
                  on conflict (id) do nothing returning * \
              ), told as ( \
                  insert into history (order_id, actor, event, idempotency_key, request_digest) \
@@ -304,10 +316,10 @@ impl Store {
         let units = parsed("units", i32::try_from(purchase.units.get()))?;
         let hours = parsed("duration_hours", i32::try_from(purchase.duration_hours))?;
         let amount = parsed("amount", i64::try_from(purchase.amount))?;
-        let values: [&(dyn ToSql + Sync); 19] = [
+        let values: [&(dyn ToSql + Sync); 20] = [
             &new.id.as_str(),
-            &new.secret_digest.as_slice(),
-            &new.request_digest.as_slice(),
+            &new.secret_digest.current.as_slice(),
+            &new.request_digest.current.as_slice(),
             &new.made_by,
             &units,
             &purchase.port_specification.as_str(),
@@ -324,6 +336,7 @@ impl Store {
             &purchase.service_category_id,
             &purchase.public_key,
             &new.idempotency_key,
+            &new.secret_digest.key.to_string(),
         ];
         match self.row(&sql, &values).await {
             Ok(Some(row)) => return Ok(Created::New(order(&row)?)),
@@ -333,37 +346,63 @@ impl Store {
         }
         let sql = format!("select {COLUMNS}, o.request_digest from orders o where o.id = $1");
         let row = self.row(&sql, &[&new.id.as_str()]).await?.ok_or(StoreError::Row { column: "id" })?;
-        let same = row.try_get::<_, &[u8]>("request_digest")? == new.request_digest;
+        let same = new.request_digest.is(row.try_get("request_digest")?);
         Ok(if same { Created::Before(order(&row)?) } else { Created::Taken })
     }
 
     /// The order that a secret opens, be it its present one or one whose overlap is not over, and with it what its customer has
-    /// used an idempotency key for.
+    /// used an idempotency key for. A secret that was kept under an older key is kept under the one of now from then on: one
+    /// statement more, once.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn order_by_secret(
         &self,
-        secret_digest: &[u8; 32],
+        secret_digest: &Digest,
         idempotency_key: Option<&str>,
     ) -> Result<Option<(Order, Option<KeyUse>)>, StoreError> {
         let sql = format!(
             "select {COLUMNS}, {}, \
                  exists (select from history h where h.order_id = o.id and h.idempotency_key = $2 and h.event <> 'created' \
-                     and h.actor = 'customer') as is_said \
+                     and h.actor = 'customer') as is_said, \
+                 o.secret_digest = any($3) as is_under_older_key \
              from orders o \
              left join jobs j on j.order_id = o.id and j.idempotency_key = $2 \
-             where o.secret_digest = $1 or (o.old_secret_digest = $1 and o.old_secret_until > now())",
+             where o.secret_digest = any($1) or (o.old_secret_digest = any($1) and o.old_secret_until > now())",
             jobs::COLUMNS
         );
-        let row = self.row(&sql, &[&secret_digest.as_slice(), &idempotency_key]).await?;
-        let Some(row) = row else { return Ok(None) };
+        let (all, older) = secret_digest.lists();
+        let Some(row) = self.row(&sql, &[&all, &idempotency_key, &older]).await? else { return Ok(None) };
+        if row.try_get("is_under_older_key")? {
+            self.keep_under_key_of_now(secret_digest, &older).await?;
+        }
         let said = || row.try_get("is_said").map(|is_said: bool| is_said.then_some(KeyUse::Said));
         let used = match jobs::job_if_any(&row)? {
             Some(job) => Some(KeyUse::Job(job)),
             None => said()?,
         };
         Ok(Some((order(&row)?, used)))
+    }
+
+    /// Keeps a secret under the key of now.
+    async fn keep_under_key_of_now(&self, secret_digest: &Digest, older: &[&[u8]]) -> Result<(), StoreError> {
+        let sql = "update orders set secret_digest = $1, secret_key = $2 where secret_digest = any($3)";
+        let (current, key) = (secret_digest.current.as_slice(), secret_digest.key.to_string());
+        self.execute(sql, &[&current, &key, &older]).await.map(drop)
+    }
+
+    /// How many orders' secrets are kept under each key, by its id, and some of the orders. None = of before keys had ids.
+    /// Only orders that may be opened count.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn secret_keys(&self) -> Result<Vec<KeyUsed>, StoreError> {
+        let sql = "select secret_key, count(*) as orders, (array_agg(id order by id))[1:10] as some from orders \
+             where aborted_at is null and deleted_at is null group by secret_key order by secret_key";
+        let used = |row: &Row| {
+            Ok(KeyUsed { key: row.try_get("secret_key")?, orders: row.try_get("orders")?, some: row.try_get("some")? })
+        };
+        self.rows(sql, &[]).await?.iter().map(used).collect()
     }
 
     /// An order by its id.

@@ -82,8 +82,8 @@ async fn make(store: &Store, name: &str, purchase: &Purchase) -> Order {
     let new = NewOrder {
         id: &id,
         purchase,
-        secret_digest: &digest,
-        request_digest: &digest,
+        secret_digest: &digest.into(),
+        request_digest: &digest.into(),
         made_by: "the tests",
         idempotency_key: None,
     };

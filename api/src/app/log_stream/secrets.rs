@@ -9,17 +9,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::store::digest::Digest;
 use crate::store::{Store, StoreError};
 
 /// How often a secret is looked at.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// The HMAC of a secret.
-pub(super) type Digest = [u8; 32];
-
 /// Secrets that have opened streams.
 pub(super) struct Secrets {
-    opened: Mutex<HashMap<Digest, Weak<CancellationToken>>>,
+    opened: Mutex<HashMap<[u8; 32], Weak<CancellationToken>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -32,26 +30,26 @@ impl Secrets {
     /// What is cancelled when this secret, which is valid now, opens nothing any more.
     pub(super) fn revoked(self: &Arc<Self>, store: &Store, digest: Digest) -> Arc<CancellationToken> {
         let mut opened = self.opened();
-        let known = opened.get(&digest);
+        let known = opened.get(&digest.current);
         if let Some(token) = known.and_then(Weak::upgrade) {
             return token;
         }
         let is_new = known.is_none();
         let token = Arc::new(CancellationToken::new());
-        opened.insert(digest, Arc::downgrade(&token));
+        opened.insert(digest.current, Arc::downgrade(&token));
         if is_new {
-            let (secrets, store) = (self.clone(), store.clone());
+            let (secrets, store, current) = (self.clone(), store.clone(), digest.current);
             let is_valid = move || {
-                let store = store.clone();
+                let (store, digest) = (store.clone(), digest.clone());
                 async move { Ok(store.order_by_secret(&digest, None).await?.is_some()) }
             };
-            self.tasks.spawn(async move { secrets.look_at(&digest, is_valid).await });
+            self.tasks.spawn(async move { secrets.look_at(&current, is_valid).await });
         }
         token
     }
 
     /// Looks at a secret for as long as a stream is open that it has opened.
-    async fn look_at<F>(&self, digest: &Digest, is_valid: impl Fn() -> F)
+    async fn look_at<F>(&self, digest: &[u8; 32], is_valid: impl Fn() -> F)
     where
         F: Future<Output = Result<bool, StoreError>>,
     {
@@ -83,7 +81,7 @@ impl Secrets {
         }
     }
 
-    fn opened(&self) -> MutexGuard<'_, HashMap<Digest, Weak<CancellationToken>>> {
+    fn opened(&self) -> MutexGuard<'_, HashMap<[u8; 32], Weak<CancellationToken>>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

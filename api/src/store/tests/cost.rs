@@ -45,9 +45,9 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     let here = region();
 
     assert_costs!(database, 1, store.ping());
-    assert_costs!(database, 1, store.order_by_secret(&digest("one"), None));
-    assert_costs!(database, 1, store.order_by_secret(&digest("one"), Some("key")));
-    assert_costs!(database, 1, store.order_by_secret(&digest("nobody"), Some("key")));
+    assert_costs!(database, 1, store.order_by_secret(&digest("one").into(), None));
+    assert_costs!(database, 1, store.order_by_secret(&digest("one").into(), Some("key")));
+    assert_costs!(database, 1, store.order_by_secret(&digest("nobody").into(), Some("key")));
     assert_costs!(database, 1, store.order(&one));
     assert_costs!(database, 1, store.orders(&Filter::default(), 10));
     let all = || Filter {
@@ -80,7 +80,7 @@ async fn every_call_is_one_statement_unless_it_waits_its_turn() {
     assert_costs!(database, 1, store.abort_unplaced(&one, &word()));
 
     assert_costs!(database, 1, store.extend_order(&one, 1, 1000, &word()));
-    assert_costs!(database, 1, store.replace_secret(&one, &digest("new"), 60, &word()));
+    assert_costs!(database, 1, store.replace_secret(&one, &digest("new").into(), 60, &word()));
     assert_costs!(database, 1, store.history(&one, 10));
     assert_costs!(database, 1, store.done_by_key(&one, "anna", "key"));
     assert_costs!(database, 1, store.made_by_key("anna", "key"));
@@ -121,8 +121,8 @@ async fn making_and_accepting_are_one_statement() {
     let new = NewOrder {
         id: &two,
         purchase: &purchase,
-        secret_digest: &secret,
-        request_digest: &request,
+        secret_digest: &secret.into(),
+        request_digest: &request.into(),
         made_by: "tests",
         idempotency_key: Some("key"),
     };
@@ -196,11 +196,11 @@ async fn no_call_on_the_way_of_a_request_reads_a_whole_table() {
     let secret = digest("5000");
     let (order, here) = (id("order-5000"), region());
 
-    let (found, used) = store.order_by_secret(&secret, Some("key-1")).await.unwrap().unwrap();
+    let (found, used) = store.order_by_secret(&secret.into(), Some("key-1")).await.unwrap().unwrap();
     let Some(KeyUse::Job(job)) = used else { panic!("{used:?}") };
     assert_eq!((&found.id, job.sequence.get()), (&order, 1));
-    assert_frugal!(database, store.order_by_secret(&secret, Some("key-1")));
-    assert_frugal!(database, store.order_by_secret(&secret, None));
+    assert_frugal!(database, store.order_by_secret(&secret.into(), Some("key-1")));
+    assert_frugal!(database, store.order_by_secret(&secret.into(), None));
     assert_frugal!(database, store.order(&order));
     let job = store.job_by_key(&order, "key-1").await.unwrap().unwrap();
     assert_frugal!(database, store.job(&order, job.id));
@@ -263,11 +263,11 @@ async fn neither_an_operator_nor_an_order_at_its_end_has_a_whole_table_read() {
     let request = digest("request");
     let keyed = Word { idempotency: Some(("new", &request)), ..word() };
     assert_frugal!(database, store.extend_order(&order, 1, 1000, &keyed));
-    assert_frugal!(database, store.replace_secret(&order, &digest("new"), 60, &word()));
-    let opened = store.order_by_secret(&digest("5000"), None).await.unwrap();
+    assert_frugal!(database, store.replace_secret(&order, &digest("new").into(), 60, &word()));
+    let opened = store.order_by_secret(&digest("5000").into(), None).await.unwrap();
     assert!(opened.is_some(), "the old one");
-    assert_frugal!(database, store.order_by_secret(&digest("5000"), None));
-    assert_frugal!(database, store.order_by_secret(&digest("nobody"), None));
+    assert_frugal!(database, store.order_by_secret(&digest("5000").into(), None));
+    assert_frugal!(database, store.order_by_secret(&digest("nobody").into(), None));
 
     assert_eq!(store.deletes_held(day).await.unwrap(), [(region(), 10)]);
     assert_frugal!(database, store.deletes_held(day));

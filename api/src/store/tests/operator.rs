@@ -101,7 +101,7 @@ async fn one_key_changes_once_however_often_it_is_repeated_at_once() {
 
     // The key is the order's: another change of it is refused, and another order's is not.
     let secret = digest("secret of a key");
-    let replaced = store.replace_secret(&order, &secret, 0, &keyed).await.unwrap();
+    let replaced = store.replace_secret(&order, &secret.into(), 0, &keyed).await.unwrap();
     assert!(matches!(replaced, Changed::KeyTaken));
     assert!(matches!(store.extend_order(&other, 5, MOST, &keyed).await.unwrap(), Changed::Yes(_)));
     assert!(store.done_by_key(&order, "anna", "no key").await.unwrap().is_none());
@@ -127,8 +127,8 @@ async fn one_key_makes_one_order() {
         let new = NewOrder {
             id: &id,
             purchase: &purchase,
-            secret_digest: &secret,
-            request_digest: &request,
+            secret_digest: &secret.into(),
+            request_digest: &request.into(),
             made_by: by,
             idempotency_key: Some("key"),
         };
@@ -146,10 +146,11 @@ async fn one_key_makes_one_order() {
 async fn a_replaced_secret_opens_its_order_until_its_overlap_is_over() {
     let store = shared_store().await;
     let order = fresh_order(&store).await;
-    let opens = async |name: &str| store.order_by_secret(&digest(name), None).await.unwrap().map(|(order, _)| order.id);
+    let opens =
+        async |name: &str| store.order_by_secret(&digest(name).into(), None).await.unwrap().map(|(order, _)| order.id);
     let name = |n: u32| if n == 0 { order.to_string() } else { format!("{order}, secret {n}") };
     let replace = async |n: u32, overlap: u32| {
-        let changed = store.replace_secret(&order, &digest(&name(n)), overlap, &word()).await.unwrap();
+        let changed = store.replace_secret(&order, &digest(&name(n)).into(), overlap, &word()).await.unwrap();
         assert!(matches!(changed, Changed::Yes(_)));
     };
     let open = async || {
@@ -173,7 +174,7 @@ async fn a_replaced_secret_opens_its_order_until_its_overlap_is_over() {
     assert_eq!(open().await, [3].into(), "over");
     replace(4, 60).await;
     assert_eq!(open().await, [3, 4].into());
-    let changed = store.replace_secret(&id("nobody"), &digest("x"), 0, &word()).await.unwrap();
+    let changed = store.replace_secret(&id("nobody"), &digest("x").into(), 0, &word()).await.unwrap();
     assert!(matches!(changed, Changed::No));
 }
 
@@ -185,7 +186,7 @@ async fn the_history_says_who_did_what_newest_first() {
     let hours = Detail { hours: Some(3), ..Detail::default() };
     store.extend_order(&order, 3, MOST, &said("berta", hours.clone())).await.unwrap();
     let overlap = Detail { overlap_seconds: Some(9), ..Detail::default() };
-    store.replace_secret(&order, &digest("history"), 9, &said("anna", overlap.clone())).await.unwrap();
+    store.replace_secret(&order, &digest("history").into(), 9, &said("anna", overlap.clone())).await.unwrap();
     let job = abort(&store, &order).await;
     let history = store.history(&order, 10).await.unwrap();
     let told: Vec<_> = history.iter().map(|e| (e.actor.as_str(), e.event, e.detail.clone(), e.job)).collect();

@@ -7,12 +7,13 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::super::StoreError;
-use super::super::history::{CUSTOMER, Word};
+use super::super::digest::{Digest, KeyId};
+use super::super::history::{CUSTOMER, Changed, Word};
 use super::super::orders::{Created, Filter, KeyUse, NewOrder, Order, PortSpecification, Purchase, ServiceStatus};
 use super::cluster::{Database, database, shared_database, shared_store};
 use super::{
     abort, at, deploy, digest, elsewhere, fresh_order, id, make, now, order, purchase, region, stop, succeed,
-    try_deploy,
+    try_deploy, word,
 };
 
 #[tokio::test]
@@ -55,8 +56,8 @@ async fn an_order_is_made_once_by_its_id() {
         let new = NewOrder {
             id: &id,
             purchase: &purchase,
-            secret_digest,
-            request_digest: request,
+            secret_digest: &(*secret_digest).into(),
+            request_digest: &(*request).into(),
             made_by: "the tests",
             idempotency_key: None,
         };
@@ -73,10 +74,50 @@ async fn an_order_is_made_once_by_its_id() {
     assert!(matches!(create("other", &digest("another body")).await, Created::Taken));
     // Only the secret that was shown opens it.
     for (n, secret) in secrets.iter().enumerate() {
-        let opened = store.order_by_secret(&digest(secret), None).await.unwrap();
+        let opened = store.order_by_secret(&digest(secret).into(), None).await.unwrap();
         assert_eq!(opened.is_some(), n == winner, "{secret}");
     }
     assert_eq!(database.number("select count(*) from orders").await, 1);
+}
+
+#[tokio::test]
+async fn a_secret_moves_to_the_key_of_now_when_it_is_used() {
+    let database = database().await;
+    let store = &database.store;
+    let (then, now) = (KeyId(1), KeyId(2));
+    let under = |text: &str, key| Digest { key, ..digest(&format!("{text} under {key}")).into() };
+    let both = |text: &str| Digest { older: vec![under(text, then).current], ..under(text, now) };
+    for name in ["used", "unused"] {
+        let (purchase, secret, request) = (purchase(), under(name, then), under("body", then));
+        let new = NewOrder {
+            id: &id(name),
+            purchase: &purchase,
+            secret_digest: &secret,
+            request_digest: &request,
+            made_by: "tests",
+            idempotency_key: None,
+        };
+        assert!(matches!(store.create_order(&new).await.unwrap(), Created::New(_)));
+        // The same request is known again though it is kept under another key.
+        let again = NewOrder { secret_digest: &both("other"), request_digest: &both("body"), ..new };
+        assert!(matches!(store.create_order(&again).await.unwrap(), Created::Before(_)));
+    }
+    let opens = async |digest: &Digest| store.order_by_secret(digest, None).await.unwrap().is_some();
+    assert!(!opens(&under("used", now)).await);
+    assert!(opens(&both("used")).await);
+    assert!(opens(&under("used", now)).await && !opens(&under("used", then)).await);
+    let keys = store.secret_keys().await.unwrap();
+    let keys = keys.iter().map(|used| (used.key.as_deref().unwrap(), used.orders, used.some.as_slice()));
+    assert_eq!(
+        keys.collect::<Vec<_>>(),
+        [("00000001", 1, &["unused".to_owned()][..]), ("00000002", 1, &["used".to_owned()])]
+    );
+
+    // A secret that was replaced is moved when it is used, and so is the one before it not: it ends soon.
+    let replaced = store.replace_secret(&id("unused"), &under("newer", then), 60, &word()).await.unwrap();
+    assert!(matches!(replaced, Changed::Yes(_)));
+    assert!(opens(&both("unused")).await && opens(&both("newer")).await && opens(&both("unused")).await);
+    assert!(opens(&under("newer", now)).await && !opens(&under("unused", now)).await);
 }
 
 #[tokio::test]
@@ -87,8 +128,8 @@ async fn an_amount_that_postgresql_cannot_hold_is_refused() {
     let new = NewOrder {
         id: &id,
         purchase: &purchase,
-        secret_digest: &digest,
-        request_digest: &digest,
+        secret_digest: &digest.into(),
+        request_digest: &digest.into(),
         made_by: "tests",
         idempotency_key: None,
     };
@@ -111,7 +152,7 @@ async fn a_secret_opens_its_order_and_finds_the_job_of_a_key() {
     assert_eq!((&job.order, job.sequence.get()), (&one, 2));
     for (actor, key) in [(CUSTOMER, "said"), ("anna", "operator's")] {
         let request = digest(key);
-        let word = Word { actor, idempotency: Some((key, &request)), ..super::word() };
+        let word = Word { actor, idempotency: Some((key, &request)), ..word() };
         store.set_label(&one, "mine", &word).await.unwrap();
     }
     let whole = now(&store, &one).await;
@@ -124,10 +165,10 @@ async fn a_secret_opens_its_order_and_finds_the_job_of_a_key() {
         ("a key of nobody", Some("unknown"), None),
         ("an empty key", Some(""), None),
     ] {
-        let opened = store.order_by_secret(&digest("one"), key).await.unwrap();
+        let opened = store.order_by_secret(&digest("one").into(), key).await.unwrap();
         assert_eq!(opened, Some((whole.clone(), found)), "{case}");
     }
-    assert_eq!(store.order_by_secret(&digest("ONE"), Some("key")).await.unwrap(), None);
+    assert_eq!(store.order_by_secret(&digest("ONE").into(), Some("key")).await.unwrap(), None);
 }
 
 /// Every page of a list, one after the other.
@@ -201,7 +242,7 @@ async fn each_filter_keeps_what_it_names() {
                 if life.starts_with("aborted") {
                     match now(store, &order).await.purchase.region {
                         Some(place) => drop(super::try_abort(store, &order, &place).await),
-                        None => drop(store.abort_unplaced(&order, &super::word()).await.unwrap()),
+                        None => drop(store.abort_unplaced(&order, &word()).await.unwrap()),
                     }
                 }
                 names.insert(name);

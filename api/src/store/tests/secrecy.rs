@@ -20,7 +20,10 @@ async fn postgresql_sees_no_secret() {
     // Whatever the server is told shows in its log.
     database.run(&format!("alter database {} set log_statement = 'all'", database.name)).await;
     let store = database.store_with(|_| {});
-    let keys = Secrets::new(&[7; 32], &std::collections::BTreeMap::new());
+    let keys = Secrets::new(
+        &crate::app::secret::SecretKeys { current: [7; 32], older: vec![] },
+        &std::collections::BTreeMap::new(),
+    );
     let region_key = KeyRing::from_hex([hex::encode([9; 32]).as_str()]).unwrap().public_key();
     let mut secrets = Vec::new();
     for n in 0..5 {
@@ -51,7 +54,7 @@ async fn postgresql_sees_no_secret() {
         store.order_by_secret(&newer_digest, None).await.unwrap().unwrap();
         let request = keys.digest(&["the request", value_of_variable.expose_secret()]);
         let (region, job) = (region(), super::JobId::new());
-        let acceptance = Acceptance { order: &id, region: &region, job, idempotency: Some(("key", &request)) };
+        let acceptance = Acceptance { order: &id, region: &region, job, idempotency: Some(("key", &request.current)) };
         let accepted = store.accept_deploy(&acceptance, &secret_pod, common::job::Until::Created, None).await;
         let Ok(Accepted::Yes(job)) = accepted else { panic!("{accepted:?}") };
         store.jobs_left(0.0, 10).await.unwrap();
