@@ -3,11 +3,12 @@
 # what the product says that each may do, so the product must be built.
 
 NATS_HOME=$STACK_HOME/nats
-NATS_CA=$NATS_HOME/ca.crt
 # Who a person is to NATS; the inboxes of his shell begin with _INBOX_ and this.
 NATS_OPERATOR=dev
 
 nats_key() { printf '%s/%s.nk\n' "$NATS_HOME" "$1"; }
+
+nats_ca() { printf '%s/ca.crt\n' "$NATS_HOME"; }
 
 nats_ports() { printf '%s\n' "$NATS_PORT" "$NATS_MONITOR_PORT"; }
 
