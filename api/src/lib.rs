@@ -10,7 +10,7 @@ pub mod bus;
 pub mod registry;
 pub mod store;
 
+pub mod keys;
 pub mod nats_users;
 pub mod probe;
-pub mod secret_keys;
 pub mod settings;

@@ -12,7 +12,7 @@ use api::registry::Registry;
 use api::service::ServiceLimits;
 use api::settings::{self, Settings};
 use api::store::Store;
-use api::{nats_users, probe, rest, secret_keys, service};
+use api::{keys, nats_users, probe, rest, service};
 use clap::Command;
 use common::name::Instance;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +44,10 @@ async fn run() -> anyhow::Result<ExitCode> {
             .subcommand(Command::new("settings").about("Prints every setting as rows of a Markdown table"))
             .subcommand(Command::new("healthcheck").about("Asks the api that runs here whether it is ready"))
             .subcommand(Command::new("migrate").about("Brings the schema of PostgreSQL up to date"))
-            .subcommand(Command::new("secret-keys").about("Prints under which keys the secrets of orders are kept"))
+            .subcommand(Command::new("secret-keys").about("Prints which keys the secrets of orders are kept under"))
+            .subcommand(
+                Command::new("region-keys").about("Prints which keys of regions the values of orders are sealed to"),
+            )
             .subcommand(nats_users::key_command())
             .subcommand(nats_users::users_command())
             .get_matches();
@@ -62,9 +65,13 @@ async fn run() -> anyhow::Result<ExitCode> {
             return store.migrate().await.context("PostgreSQL").map(|()| ExitCode::SUCCESS);
         }
         Some("secret-keys") => {
-            let (postgres, keys) = settings::keys(&given)?;
+            let (postgres, secret_keys) = settings::keys(&given)?;
             let store = Store::new(&postgres).context("PostgreSQL settings")?;
-            return print(&secret_keys::table(&store, &keys).await?);
+            return print(&keys::of_secrets(&store, &secret_keys).await?);
+        }
+        Some("region-keys") => {
+            let store = Store::new(&settings::postgres(&given)?).context("PostgreSQL settings")?;
+            return print(&keys::of_regions(&store).await?);
         }
         Some("healthcheck") => {
             return probe::ready(&settings::listening(&given)?).await.map(|()| ExitCode::SUCCESS);

@@ -7,6 +7,7 @@ pub mod domains;
 pub mod history;
 pub mod holdings;
 pub mod jobs;
+pub mod keys;
 pub mod life;
 pub mod log_anchors;
 mod metadata;

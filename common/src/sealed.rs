@@ -146,6 +146,11 @@ impl KeyRing {
         PublicKey(self.0.first().expect("a key ring is never empty").public_key())
     }
 
+    /// The ids of all keys, the announced one's first: what a sealed value begins with.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|key| PublicKey(key.public_key()).id())
+    }
+
     /// Opens a value that was sealed to one of the keys.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What is secret: nowhere in clear but in the pod itself.
 
+mod keys;
+
 use std::path::Path;
 
 use anyhow::Result;

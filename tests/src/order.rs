@@ -78,6 +78,12 @@ impl Order {
         Self { client: client.clone(), ..self.clone() }
     }
 
+    /// The same order by another secret.
+    #[must_use]
+    pub fn with_secret(&self, secret: &str) -> Self {
+        Self { secret: secret.to_owned(), ..self.clone() }
+    }
+
     /// Its namespace.
     pub fn namespace(&self) -> String {
         format!("vkube-{}", self.id)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use common::name::RegionCode;
 use serde_json::Value;
 
@@ -94,8 +94,8 @@ impl System {
             Medium::Disk => folder.join("nats"),
         };
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("secret-key"), key())?;
-        std::fs::write(folder.join("seal-key"), key())?;
+        make_key(&folder, "secret-key")?;
+        make_key(&folder, "seal-key")?;
         std::fs::write(folder.join("kubelet-token"), stack.kubelet_token().await?)?;
         Ok(Self {
             name: name.to_owned(),
@@ -208,8 +208,15 @@ impl System {
         Ok(Worker { url, process, settings: all, program: &self.stack.worker_binary })
     }
 
-    fn file(&self, name: &str) -> String {
+    /// A file of its folder: `secret-key` and `seal-key` are what it began with.
+    pub fn file(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
+    }
+
+    /// A new key in a file of its folder.
+    pub fn make_key(&self, name: &str) -> Result<String> {
+        make_key(&self.folder, name)?;
+        Ok(self.file(name))
     }
 
     /// The servers that it has not of its own.
@@ -231,6 +238,20 @@ impl System {
 fn start(name: &str, program: &Path, settings: &BTreeMap<&str, String>, log: &Path) -> Result<Process> {
     let env: Vec<(&str, String)> = settings.iter().map(|(name, value)| (*name, value.clone())).collect();
     Process::start(name, program, &[], &env, log)
+}
+
+fn make_key(folder: &Path, name: &str) -> Result<()> {
+    std::fs::write(folder.join(name), key()).with_context(|| format!("cannot write {name}"))
+}
+
+/// What a program prints that is run with a word of its command line.
+async fn says(program: &Path, word: &str, settings: &BTreeMap<&str, String>) -> Result<String> {
+    let mut command = tokio::process::Command::new(program);
+    let command = command.arg(word).env_clear().envs(settings).kill_on_drop(true);
+    let ended = tokio::time::timeout(READY_WITHIN, command.output()).await.context("it ends in time")??;
+    let notes = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "{} {word} {}: {notes}", program.display(), ended.status);
+    Ok(String::from_utf8(ended.stdout)?)
 }
 
 fn with(settings: &BTreeMap<&'static str, String>, more: Settings<'_>) -> BTreeMap<&'static str, String> {
@@ -291,6 +312,11 @@ impl Api {
         self.process = start("vkube-api", self.program, &with(&self.settings, more), &log)?;
         Ok(())
     }
+
+    /// What its program prints that is run with a word of its command line: `settings`.
+    pub async fn says(&self, word: &str, more: Settings<'_>) -> Result<String> {
+        says(self.program, word, &with(&self.settings, more)).await
+    }
 }
 
 /// A running worker.
@@ -331,6 +357,11 @@ impl Worker {
         let log = self.process.log().to_owned();
         self.process = start("vkube-worker", self.program, &with(&self.settings, more), &log)?;
         Ok(())
+    }
+
+    /// What its program prints that is run with a word of its command line: `settings`.
+    pub async fn says(&self, word: &str, more: Settings<'_>) -> Result<String> {
+        says(self.program, word, &with(&self.settings, more)).await
     }
 }
 

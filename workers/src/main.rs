@@ -1,5 +1,5 @@
-//! The worker's command line: `vkube-worker` runs it, `settings` prints the table of settings, `healthcheck` asks a
-//! running worker whether it is ready.
+//! The worker's command line: `vkube-worker` runs it, `settings` prints the table of settings, `keys` the ids of the
+//! region's keys, `healthcheck` asks a running worker whether it is ready.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -27,6 +27,7 @@ fn start() -> anyhow::Result<ExitCode> {
     let all = Settings::all();
     let matches = table::command("vkube-worker", "Runs the pods of one vkube region.", &all)
         .subcommand(Command::new("settings").about("Prints every setting as a row of a Markdown table"))
+        .subcommand(Command::new("keys").about("Prints the ids of the region's keys"))
         .subcommand(Command::new("healthcheck").about("Asks the worker at VKUBE_HEALTH_LISTEN whether it is ready"))
         .get_matches();
     if matches.subcommand_matches("settings").is_some() {
@@ -35,6 +36,10 @@ fn start() -> anyhow::Result<ExitCode> {
     }
     let leaf = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     let given = table::given(leaf, &all);
+    if matches.subcommand_matches("keys").is_some() {
+        std::io::stdout().write_all(Settings::key_table(&given)?.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if matches.subcommand_matches("healthcheck").is_some() {
         let listen = Settings::health_listen(&given)?;

@@ -163,6 +163,20 @@ impl Settings {
         read.finish(listen)
     }
 
+    /// The region's keys, a line each: the id, which `vkube-api region-keys` lists too, and the place among the files.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub fn key_table(given: &BTreeMap<&'static str, String>) -> Result<String, SettingsError> {
+        let mut read = Reader::new(given);
+        let keys = read.required_with(&SEAL_PRIVATE_KEY_FILES, read_keys);
+        let line = |(index, id)| {
+            let announced = if index == 0 { ", announced" } else { "" };
+            format!("{id}  file {} of {}{announced}\n", index + 1, SEAL_PRIVATE_KEY_FILES.variable)
+        };
+        read.finish(keys.map(|keys| keys.ids().enumerate().map(line).collect()))
+    }
+
     /// Reads all settings, and how to log.
     ///
     /// # Errors

@@ -180,17 +180,6 @@ pub struct NewOrder<'a> {
     pub idempotency_key: Option<&'a str>,
 }
 
-/// What is kept under a key.
-#[derive(Debug, PartialEq, Eq)]
-pub struct KeyUsed {
-    /// The key's id.
-    pub key: Option<String>,
-    /// How many orders' secrets.
-    pub orders: i64,
-    /// Some of these orders.
-    pub some: Vec<String>,
-}
-
 /// What an order's customer has used an idempotency key for.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one for each request")]
@@ -389,20 +378,6 @@ impl Store {
         let sql = "update orders set secret_digest = $1, secret_key = $2 where secret_digest = any($3)";
         let (current, key) = (secret_digest.current.as_slice(), secret_digest.key.to_string());
         self.execute(sql, &[&current, &key, &older]).await.map(drop)
-    }
-
-    /// How many orders' secrets are kept under each key, by its id, and some of the orders. None = of before keys had ids.
-    /// Only orders that may be opened count.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn secret_keys(&self) -> Result<Vec<KeyUsed>, StoreError> {
-        let sql = "select secret_key, count(*) as orders, (array_agg(id order by id))[1:10] as some from orders \
-             where aborted_at is null and deleted_at is null group by secret_key order by secret_key";
-        let used = |row: &Row| {
-            Ok(KeyUsed { key: row.try_get("secret_key")?, orders: row.try_get("orders")?, some: row.try_get("some")? })
-        };
-        self.rows(sql, &[]).await?.iter().map(used).collect()
     }
 
     /// An order by its id.
