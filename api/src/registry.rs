@@ -2,10 +2,10 @@
 //! what is connected to, sent, followed and read is bounded and checked here.
 
 mod address;
-mod challenge;
+pub mod challenge;
 mod conversation;
 mod credentials;
-mod manifest;
+pub mod manifest;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]

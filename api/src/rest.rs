@@ -32,6 +32,7 @@ pub use client::{ForwardedHeader, Proxies};
 pub use document::document;
 pub use edge::{ByNats, EdgeSettings, refused};
 pub use limits::LimitSettings;
+pub use param::HeaderLines;
 pub use server::{ServeError, ServerSettings, TlsError, TlsFiles, serve};
 
 use poem::{Endpoint, EndpointExt as _, Response, Route, get};

@@ -3,8 +3,8 @@
 //! HTTP serves, in this process, so that nothing can be called by one door only.
 
 mod answer;
-mod call;
-mod request;
+pub mod call;
+pub mod request;
 mod schema;
 
 #[cfg(test)]

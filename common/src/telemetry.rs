@@ -11,7 +11,10 @@ use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
+use tracing::field::Field;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::field::{MakeExt as _, RecordFields};
+use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -83,11 +86,28 @@ pub fn start(settings: TelemetrySettings) -> Result<(), tracing_subscriber::util
             .boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
-            tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr).boxed()
+            tracing_subscriber::fmt::layer().fmt_fields(OneLine).with_ansi(colours).with_writer(std::io::stderr).boxed()
         }
     };
     let spans = tracing_opentelemetry::layer().with_tracer(tracer);
     tracing_subscriber::registry().with(settings.level).with(lines).with(spans).try_init()
+}
+
+/// Writes fields so that no value makes a line of its own or a terminal do things, whoever it comes from.
+struct OneLine;
+
+impl<'writer> FormatFields<'writer> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        let write = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| match field.name() {
+            "message" => write!(writer, "{value:?}"),
+            name => write!(writer, "{name}={value:?}"),
+        };
+        format::debug_fn(write).delimited(" ").format_fields(Writer::new(&mut text), fields)?;
+        text.chars().try_for_each(|c| {
+            if c.is_control() { write!(writer, "{}", c.escape_default()) } else { writer.write_char(c) }
+        })
+    }
 }
 
 /// An error and all its causes, on one line: `what failed: why: why that`. A log line that shows an error shows this.
@@ -161,6 +181,38 @@ mod tests {
     fn a_chain_shows_every_cause() {
         let error = Outer(std::io::Error::other("disk full"));
         assert_eq!(Chain(&error).to_string(), "no order: disk full");
+    }
+
+    #[test]
+    fn no_value_makes_a_line_of_its_own_or_moves_a_terminal() {
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let into = lines.clone();
+        let layer =
+            tracing_subscriber::fmt::layer().fmt_fields(OneLine).with_ansi(false).with_writer(move || into.clone());
+        let forged = "a\r\nINFO forged\x1b[2J\u{85}\0ž";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = tracing::info_span!("order", order = %forged);
+            let error = Outer(std::io::Error::other("none"));
+            let error = &error as &dyn Error;
+            span.in_scope(|| tracing::info!(word = %forged, text = forged, error, "said {forged}"));
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').contains(char::is_control), "{text:?}");
+        let shown = "a\\r\\nINFO forged\\u{1b}[2J\\u{85}\\u{0}ž";
+        assert!(text.contains(&format!("said {shown}")) && text.contains(&format!("order={shown}")), "{text}");
+        assert!(text.contains(&format!("word={shown}")) && text.contains("error=no order"), "{text}");
     }
 
     #[test]

@@ -2,9 +2,8 @@
 # The steps of dev/test. Each writes to a log of its own and says how long it took; the first that fails ends the run.
 
 # shellcheck disable=SC2034 # read by dev/test
-ALL_CHECKS=(fmt clippy unit doc imports shell compose e2e chaos)
-# One TLS stack (ring): these must be nobody's dependency.
-FORBIDDEN_CRATES=(aws-lc-rs aws-lc-sys openssl openssl-sys native-tls)
+ALL_CHECKS=(fmt clippy unit doc deny shell compose e2e chaos)
+CARGO_DENY_VERSION=0.20.2
 SERVERS_BUILD=''
 
 # Tests wait more than they compute.
@@ -84,18 +83,22 @@ check_doc() {
   RUSTDOCFLAGS='-D warnings' logged doc cargo doc --locked --workspace --no-deps || fail "the documentation does not build"
 }
 
-check_imports() {
-  local crate log=$CHECKS/imports.log
-  for crate in "${FORBIDDEN_CRATES[@]}"; do
-    if cargo tree --locked --workspace -e normal,build -i "$crate" >"$log" 2>&1; then
-      fail "$crate is compiled in, and must not be" "$log"
-    fi
-    grep -q 'did not match any packages' "$log" || fail "cargo tree could not tell whether $crate is compiled in" "$log"
-  done
+# Licences, sources and what must be nobody's dependency; advisories where their database can be had.
+check_deny() {
+  local log=$CHECKS/deny-advisories.log
+  cargo_tool cargo-deny "$CARGO_DENY_VERSION"
+  logged deny cargo deny --locked check bans licenses sources || fail "something is compiled in that must not be: see deny.toml"
+  if cargo deny --locked check advisories >"$log" 2>&1; then
+    note "no advisory is open"
+  elif grep -q 'failed to fetch advisory database' "$log"; then
+    note "advisories: not looked at, as their database cannot be reached"
+  else
+    fail "an advisory is open: see deny.toml" "$log"
+  fi
 }
 
 shell_files() {
-  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/stack/control dev/stack/test-stack
+  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/release dev/stack/control dev/stack/test-stack
   find dev -name '*.sh'
 }
 

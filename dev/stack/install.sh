@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# What the machine must have, installed when it is missing: Debian's packages, Go, kubectl, a registry with login.
+# What the machine must have, installed when it is missing: Debian's packages, Go, kubectl, a registry with login, programs of
+# crates.
 
 TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/vkube/tools
 DOCKER_REGISTRY=$TOOLS/docker-registry
 GO_MINIMUM=1.26
-PATH=$PATH:$TOOLS/go/go/bin:$TOOLS/kubectl/bin
+PATH=$PATH:$TOOLS/go/go/bin:$TOOLS/kubectl/bin:$TOOLS/cargo/bin
 
 PACKAGES=(iptables conntrack iproute2 libseccomp-dev pkg-config gcc libc6-dev openssl postgresql busybox-static
   faketime ca-certificates curl procps util-linux python3 jq)
@@ -106,6 +107,16 @@ install_rust_component() {
   if cargo "${1/rustfmt/fmt}" --version >/dev/null 2>&1; then return; fi
   mkdir -p "$TOOLS"
   rustup component add "$1" >"$log" 2>&1 || fail "cargo has no $1, and rustup could not add it" "$log"
+}
+
+# cargo_tool NAME VERSION: a program of a crate, in a folder of our own.
+cargo_tool() {
+  local log=$TOOLS/$1.log
+  install_cargo
+  if cargo install --list --root "$TOOLS/cargo" 2>/dev/null | grep -qx "$1 v$2:"; then return; fi
+  mkdir -p "$TOOLS"
+  patiently "installing $1" "$log" env -u CARGO_TARGET_DIR cargo install --locked --root "$TOOLS/cargo" "$1@$2" ||
+    fail "cargo could not install $1 $2" "$log"
 }
 
 # install_all: one command at a time.

@@ -64,6 +64,7 @@ serializeImagePulls: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 200Mi, imagefs.available: 200Mi}
 maxPods: 250
+podPidsLimit: 1024
 featureGates: {PodAndContainerStatsFromCRI: true}
 YAML
 }

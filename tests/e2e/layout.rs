@@ -45,23 +45,29 @@ fn crates_are_built_from_what_they_may_know() -> Result<()> {
     Ok(())
 }
 
-/// The code lines of the Rust files below a folder, and of the file of the same name; without tests.
-fn code_of(folder: &str) -> Result<Vec<(String, String)>> {
-    let path = root().join(folder);
-    let mut files = vec![path.with_extension("rs")];
-    let mut folders = vec![path];
+/// The Rust files below a folder.
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|end| end == "rs") {
                 files.push(path);
             }
         }
     }
+    Ok(files)
+}
+
+/// The code lines of the Rust files below a folder, and of the file of the same name; without tests.
+fn code_of(folder: &str) -> Result<Vec<(String, String)>> {
+    let path = root().join(folder);
+    let mut files = rust_files(&path)?;
+    files.push(path.with_extension("rs"));
     let mut lines = Vec::new();
-    for file in files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs") && file.is_file()) {
+    for file in files.into_iter().filter(|file| file.is_file()) {
         if file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests")) {
             continue;
         }
@@ -91,6 +97,26 @@ fn every_step_of_a_change_and_of_a_read_has_one_fail_point_and_a_row_in_the_docu
     }
     let points = code.iter().filter(|(_, line)| line.contains(".reached();")).count();
     ensure!(points == FailPoint::ALL.len(), "{points} fail points");
+    Ok(())
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() -> Result<()> {
+    let text = std::fs::read_to_string(root().join("docs/SECURITY.md"))?;
+    let is_name = |word: &&str| {
+        word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') && word.matches('_').count() > 2
+    };
+    let named: BTreeSet<&str> = text.split('`').filter(is_name).collect();
+    ensure!(named.len() > 60, "{} tests are named", named.len());
+    let mut there = BTreeSet::new();
+    for folder in ["api/src", "common/src", "workers/src", "tests/e2e", "tests/fuzz/src"] {
+        for file in rust_files(&root().join(folder))? {
+            let code = std::fs::read_to_string(file)?;
+            there.extend(code.split("fn ").filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+        }
+    }
+    let missing: Vec<_> = named.into_iter().filter(|name| !there.contains(*name)).collect();
+    ensure!(missing.is_empty(), "there are no tests {missing:?}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod guide;
 
 mod access;
+mod authorisation;
 mod cli;
 mod clients;
 mod deploy;
@@ -30,6 +31,7 @@ mod region;
 mod secrets;
 mod status;
 mod steps;
+mod untrusted;
 mod user_service;
 
 mod life;

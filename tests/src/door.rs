@@ -10,6 +10,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::http::{Answer, Client};
+use crate::nats::{Identity, SERVICE};
 use crate::system::System;
 
 /// Longer than any answer may take.
@@ -108,7 +109,10 @@ impl Doors {
                 operations.insert(id.to_owned(), read(method, path, operation));
             }
         }
-        Ok(Self { rest, nats: system.nats.client().await?, operations })
+        // Services have inboxes of their own names.
+        let options = async_nats::ConnectOptions::new().name("e2e").custom_inbox_prefix(format!("_INBOX_{SERVICE}"));
+        let nats = system.nats.client_of(Identity::Service, options).await?;
+        Ok(Self { rest, nats, operations })
     }
 
     /// Calls by a door; the answer must have the form of `wire.md` §2.

@@ -6,7 +6,7 @@ pub mod classify;
 mod deployments;
 pub mod fence;
 mod kubelet;
-mod log_lines;
+pub mod log_lines;
 mod log_stream;
 mod logs;
 pub mod managers;

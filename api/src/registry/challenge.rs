@@ -5,7 +5,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// A way in that we know. Others (Negotiate, Digest, ..) are as good as none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// Fetch a token from the realm.
     Bearer {
         realm: String,
@@ -20,7 +20,7 @@ pub(super) enum Challenge {
 }
 
 /// The challenge to answer: a token before a password. Nothing if there is none that can be.
-pub(super) fn parse(headers: &HeaderMap) -> Option<Challenge> {
+pub fn parse(headers: &HeaderMap) -> Option<Challenge> {
     let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     let offered = lines.flat_map(|line| ChallengeParser::new(line).map_while(Result::ok));
     let known: Vec<_> = offered.filter_map(|offer| known(&offer)).collect();

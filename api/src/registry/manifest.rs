@@ -5,14 +5,14 @@ use serde::Deserialize;
 use super::Fault;
 
 /// The kinds of manifest that are understood, as asked for.
-pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
 /// What a manifest says about `linux/amd64`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Manifest {
+pub enum Manifest {
     /// It lists the platform.
     Fits,
     /// It can have nothing for the platform.
@@ -53,7 +53,7 @@ impl Platform {
 }
 
 /// Reads a manifest.
-pub(super) fn parse(body: &[u8]) -> Result<Manifest, Fault> {
+pub fn parse(body: &[u8]) -> Result<Manifest, Fault> {
     let document: Document = serde_json::from_slice(body).map_err(|source| Fault::Json { what: "manifest", source })?;
     match document {
         Document { manifests: Some(listed), .. } => {
@@ -72,7 +72,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Manifest, Fault> {
 }
 
 /// Whether an image's configuration is for `linux/amd64`. That of something else than an image is not.
-pub(super) fn config_fits(body: &[u8]) -> Result<bool, Fault> {
+pub fn config_fits(body: &[u8]) -> Result<bool, Fault> {
     let platform: Platform = serde_json::from_slice(body).map_err(|source| Fault::Json { what: "config", source })?;
     Ok(platform.fits())
 }

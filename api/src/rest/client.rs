@@ -64,14 +64,14 @@ impl ForwardedHeader {
 
 impl Proxies {
     /// Whether this is one of them.
-    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+    pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
     /// Whose request it is that came from `peer`: read from the end of the list, where each proxy adds whom it heard it
     /// from, up to the first that we have no reason to believe. What stands before that anybody can have written.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let values = headers.get_all(self.header.name()).iter().rev();
         let mut members = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         let mut client = peer.to_canonical();

@@ -100,7 +100,7 @@ pub(super) fn parsed<T, E: std::fmt::Display>(
 }
 
 /// Every line of a header, as it came: bytes that may be no text.
-pub(super) struct HeaderLines(Vec<Vec<u8>>);
+pub struct HeaderLines(Vec<Vec<u8>>);
 
 impl<'a> ApiExtractor<'a> for HeaderLines {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
@@ -121,16 +121,21 @@ impl<'a> ApiExtractor<'a> for HeaderLines {
         options: ExtractParamOptions<String>,
     ) -> poem::Result<Self> {
         let values = request.headers().get_all(options.name).iter();
-        Ok(Self(values.map(|value| value.as_bytes().to_vec()).collect()))
+        Ok(Self::new(values.map(|value| value.as_bytes().to_vec()).collect()))
     }
 }
 
 impl HeaderLines {
+    /// These lines.
+    pub fn new(lines: Vec<Vec<u8>>) -> Self {
+        Self(lines)
+    }
+
     /// The header `Idempotency-Key`: at most one, of 1 to 255 visible characters of ASCII.
     ///
     /// # Errors
     /// When it is anything else.
-    pub(super) fn idempotency_key(&self) -> Result<Option<&str>, AppError> {
+    pub fn idempotency_key(&self) -> Result<Option<&str>, AppError> {
         let wrong = |problem: &str| {
             let mut problems = Problems::default();
             problems.add("Idempotency-Key", problem);
@@ -145,7 +150,7 @@ impl HeaderLines {
     }
 
     /// The header `Last-Event-ID`: of an event of ours. An empty one is none (HTML, "Server-sent events").
-    pub(super) fn last_event_id(&self, problems: &mut Problems) -> Option<Position> {
+    pub fn last_event_id(&self, problems: &mut Problems) -> Option<Position> {
         let mut lines = self.0.iter().filter(|line| !line.is_empty());
         let line = lines.next()?;
         let position = str::from_utf8(line).ok().and_then(|text| text.parse().ok()).filter(|_| lines.next().is_none());
@@ -156,14 +161,14 @@ impl HeaderLines {
     }
 
     /// Whether a word is in the header, without regard to case.
-    pub(super) fn holds(&self, word: &str) -> bool {
+    pub fn holds(&self, word: &str) -> bool {
         let lines = self.0.iter().filter_map(|line| str::from_utf8(line).ok());
         lines.into_iter().any(|line| line.to_ascii_lowercase().contains(word))
     }
 
     /// The header `Prefer` (RFC 7240): `respond-async`, or `wait=<seconds>` up to 60. Preferences that are not known, or
     /// not well formed, are ignored, as the RFC says.
-    pub(super) fn wait(&self, otherwise: Duration) -> Wait {
+    pub fn wait(&self, otherwise: Duration) -> Wait {
         let mut wait = Wait::For(otherwise);
         let lines = self.0.iter().filter_map(|line| str::from_utf8(line).ok());
         for preference in lines.flat_map(|line| line.split(',')).filter_map(|text| text.split(';').next()) {

@@ -10,31 +10,31 @@ use super::schema::standalone;
 
 /// One operation of the document.
 #[derive(Debug)]
-pub(super) struct Call {
+pub struct Call {
     /// Its `operationId`: the name of its endpoint.
-    pub(super) name: String,
+    pub name: String,
     /// The method by which REST calls it.
-    pub(super) method: Method,
+    pub method: Method,
     /// Its whole path, with `{name}` for each parameter in it.
-    pub(super) path: String,
+    pub path: String,
     /// What it is told beside the body, each as a header of the message.
-    pub(super) parameters: Vec<Parameter>,
+    pub parameters: Vec<Parameter>,
     /// What `$SRV.INFO` says of it: method, path, and JSON schemas of headers, request and response.
-    pub(super) metadata: HashMap<String, String>,
+    pub metadata: HashMap<String, String>,
 }
 
 /// A parameter, by its name in REST.
 #[derive(Debug)]
-pub(super) struct Parameter {
+pub struct Parameter {
     /// The name of the message's header, without regard to case.
-    pub(super) name: String,
+    pub name: String,
     /// Where REST has it.
-    pub(super) place: Place,
+    pub place: Place,
 }
 
 /// Where REST has a parameter.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     Path,
     Query,
     Header(HeaderName),
@@ -42,13 +42,13 @@ pub(super) enum Place {
 
 impl Call {
     /// The subject of its requests.
-    pub(super) fn subject(&self) -> String {
+    pub fn subject(&self) -> String {
         subject::call(&self.name)
     }
 }
 
 /// All operations of the document.
-pub(super) fn calls(document: &Value) -> Vec<Call> {
+pub fn calls(document: &Value) -> Vec<Call> {
     let prefix = text(document, "/servers/0/url");
     let paths = members(document.get("paths"));
     let operations = paths
@@ -66,7 +66,7 @@ pub(super) fn calls(document: &Value) -> Vec<Call> {
 
 /// Every call as a row of a Markdown table: its subject, the call of REST, the headers that it reads, and whether it reads a
 /// body.
-pub(super) fn table(document: &Value) -> String {
+pub fn table(document: &Value) -> String {
     let mut calls = calls(document);
     calls.sort_by(|one, other| (&one.path, one.method.as_str()).cmp(&(&other.path, other.method.as_str())));
     let row = |call: &Call| {

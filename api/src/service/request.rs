@@ -23,7 +23,7 @@ const PASSED: [HeaderName; 3] =
 ///
 /// # Errors
 /// [`Reason::InvalidRequest`] when a parameter of the path is missing, or a value cannot stand where REST has it.
-pub(super) fn request(call: &Call, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Request, AppError> {
+pub fn request(call: &Call, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Request, AppError> {
     let mut problems = Problems::default();
     let (mut path, mut query, mut passed) = (call.path.clone(), Vec::new(), poem::http::HeaderMap::new());
     for parameter in &call.parameters {

@@ -1,8 +1,14 @@
 //! What no pod in an order's namespace may have, whoever makes it, tried as the cluster's administrator.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use e2e::agreement::at;
+use e2e::order::OrderOptions;
+use e2e::pod::{container, pod, with};
 use e2e::test::test;
+use e2e::until::until;
 use serde_json::{Value, json};
 
 use super::{Call, asked, made, order_with_pod};
@@ -53,6 +59,56 @@ fn a_container_that_is_added_to_a_running_pod_gets_no_more_than_others() -> Resu
             let (status, told) = asked(&t.cluster.client(), &call).await?;
             assert_eq!(status, expected, "privileged {privileged}: {told}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_body_of_the_fuzzers_corpus_is_refused_or_makes_a_pod_that_the_cluster_takes() -> Result<()> {
+    test(async |t| {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/deploy_body");
+        let mut made = 0;
+        for file in std::fs::read_dir(corpus)? {
+            let bytes = std::fs::read(file?.path())?;
+            // The first byte says what was paid for (`tests/fuzz/src/deploy_body.rs`).
+            let Some((bought, body)) = bytes.split_first() else { continue };
+            let Ok(body) = serde_json::from_slice::<Value>(body) else { continue };
+            let order = t
+                .order(&OrderOptions {
+                    units: u32::from(bought & 7) + 1,
+                    random_ports: bought & 8 != 0,
+                    storage: bought & 16 != 0,
+                    region: (bought & 32 == 0).then(|| "ausrine".to_owned()),
+                })
+                .await?;
+            let answer = order.deploy(&body).header("prefer", "wait=60").send().await?;
+            // 409: a host port is another's.
+            assert!([200, 400, 409].contains(&answer.status), "{}: {answer:?}", order.id);
+            made += usize::from(answer.status == 200);
+        }
+        assert!(made > 1, "{made} pods were made");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_has_so_many_processes_and_no_more() -> Result<()> {
+    test(async |t| {
+        let script = "i=0; while [ $i -lt 3000 ]; do sleep 600 & i=$((i+1)); echo $i; done";
+        let forks = with(container("forks", "busybox:1"), "command", json!(["/bin/sh", "-c", script]));
+        let forks = with(forks, "resource", json!({ "memory": "1Gi" }));
+        let order = t.order(&OrderOptions::units(1)).await?;
+        order.deployed(&pod("ausrine", &[forks])).await?;
+        until("no further process is made", Duration::from_mins(1), async || {
+            let log = order.log("").await?;
+            Ok(log.body.as_str().is_some_and(|log| log.contains("can't fork")).then_some(()))
+        })
+        .await?;
+        let log = order.log_text("").await?;
+        let numbers: Vec<u32> = log.lines().filter_map(|line| line.parse().ok()).collect();
+        let most = numbers.into_iter().max().unwrap_or_default();
+        // The kubelet's podPidsLimit, which the shell and what holds the pod together count for.
+        assert!((900..1024).contains(&most), "{most} processes");
         Ok(())
     })
 }
