@@ -10,10 +10,11 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Span;
 use tracing::field::Field;
+use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,7 +28,7 @@ pub const LOG_FORMAT: Setting = Setting::new("VKUBE_LOG_FORMAT", "json", "How lo
 pub const LOG_LEVEL: Setting = Setting::new(
     "VKUBE_LOG_LEVEL",
     "info",
-    "Which log lines are written: error, warn, info, debug, trace, or directives such as info,api=debug.",
+    "Which log lines are written: error, warn, info, debug, trace, or directives such as info,api=debug. No secret is in any of them.",
 );
 
 /// The form of a log line.
@@ -50,6 +51,9 @@ impl FromStr for LogFormat {
         }
     }
 }
+
+/// Libraries that at the level `trace` print all that they carry, secrets among it: they are never heard at that level.
+const TELLS_ALL: [&str; 1] = ["async_nats"];
 
 /// What is logged, and how.
 #[derive(Debug)]
@@ -90,7 +94,9 @@ pub fn start(settings: TelemetrySettings) -> Result<(), tracing_subscriber::util
         }
     };
     let spans = tracing_opentelemetry::layer().with_tracer(tracer);
-    tracing_subscriber::registry().with(settings.level).with(lines).with(spans).try_init()
+    let told =
+        filter_fn(|what| !(*what.level() == Level::TRACE && TELLS_ALL.iter().any(|of| what.target().starts_with(of))));
+    tracing_subscriber::registry().with(settings.level).with(told).with(lines).with(spans).try_init()
 }
 
 /// Writes fields so that no value makes a line of its own or a terminal do things, whoever it comes from.

@@ -55,7 +55,7 @@ async fn tell(t: &Test, system: &System, secrets: &mut Vec<String>) -> Result<(O
     let login = json!([{ "username": "anna", "password": password }]);
     shown.push(order.deployed(&with(pod("canary", &[web]), "pvtLogin", login)).await?);
     let settings = json!({ "environment": { "web": { "OTHER": changed } } });
-    let update = order.request(Method::POST, "/k8s/pod/update").header("prefer", "wait=60").json(&settings);
+    let update = order.request(Method::PUT, "/k8s/pod/update").header("prefer", "wait=60").json(&settings);
     shown.push(update.send().await?.ok()?);
     let body = pod("canary", &[with(idle("idle"), "envs", envs(&[("BY_NATS", by_nats)]))]);
     let deploy = Call::of("deploy_pod").with("secret", &order.secret).with("Prefer", "wait=60").body(body.to_string());
@@ -86,6 +86,11 @@ async fn tell(t: &Test, system: &System, secrets: &mut Vec<String>) -> Result<(O
     for path in ["/admin/orders", "/admin/regions", &format!("/admin/orders/{}", order.id)] {
         shown.push(client.get(path).operator(&system.operator_token).send().await?.ok()?);
     }
+    // HTTP/2 has frames and tables of headers, which are logged by others.
+    let by_frames = e2e::http::builder().http2_prior_knowledge().build()?;
+    let url = format!("{}/api/v1/k8s/order", system.apis[0].url);
+    let answer = by_frames.get(url).header("secret", &order.secret).send().await?;
+    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
     shown.extend([system.apis[0].readiness().await?.1, system.workers[0].readiness().await?.1]);
     Ok((order, shown.iter().map(Value::to_string).collect()))
 }
