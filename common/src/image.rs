@@ -49,7 +49,8 @@ impl FromStr for Image {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
-        if text.len() > MAX_LENGTH {
+        // The parser takes letters of every script in tags; registries and container runtimes take none but ASCII's.
+        if text.len() > MAX_LENGTH || !text.is_ascii() {
             return Err(ImageError);
         }
         let reference: Reference = text.parse().map_err(|_| ImageError)?;
@@ -101,6 +102,8 @@ mod tests {
             ("http://registry.example.com/a", None),
             ("nginx\n", None),
             ("nginx stable", None),
+            ("web:nx\u{15e}", None),
+            ("web:\u{661}", None),
         ] {
             let read = text.parse::<Image>().ok();
             let read = read.map(|i| format!("{} {} {}", i.registry(), i.repository(), i.tag_or_digest()));

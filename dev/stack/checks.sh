@@ -2,8 +2,10 @@
 # The steps of dev/test. Each writes to a log of its own and says how long it took; the first that fails ends the run.
 
 # shellcheck disable=SC2034 # read by dev/test
-ALL_CHECKS=(fmt clippy unit doc deny shell compose e2e chaos)
+ALL_CHECKS=(fmt clippy unit doc deny shell compose fuzz e2e chaos)
 CARGO_DENY_VERSION=0.20.2
+# How long each fuzz target is tried: enough to find what any few thousand inputs find.
+FUZZ_SECONDS=3
 SERVERS_BUILD=''
 
 # Tests wait more than they compute.
@@ -98,7 +100,7 @@ check_deny() {
 }
 
 shell_files() {
-  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/release dev/stack/control dev/stack/test-stack
+  printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/fuzz dev/release dev/stack/control dev/stack/test-stack
   find dev -name '*.sh'
 }
 
@@ -136,6 +138,10 @@ servers_are_built() {
   if [ -z "$pid" ]; then return; fi
   wait "$pid" || fail "the servers could not be built" "$CHECKS/servers.log"
   SERVERS_BUILD=''
+}
+
+check_fuzz() {
+  logged fuzz "$ROOT/dev/fuzz" --seconds "$FUZZ_SECONDS" || fail "some input breaks what must hold"
 }
 
 check_e2e() {

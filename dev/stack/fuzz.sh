@@ -22,7 +22,7 @@ run_fuzz() {
 # fuzz TARGET SECONDS: from the committed corpus on; what is found on the way is kept beside the build.
 fuzz() {
   local found
-  found=$(target_dir)/fuzz/$1
+  found=$(target_dir)/fuzz/found/$1
   mkdir -p "$found"
   run_fuzz run "$1" "$found" "$FUZZ_DIR/corpus/$1" -- -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
     -print_final_stats=1
