@@ -112,7 +112,7 @@ check_shell() {
 }
 
 # settings_in FILE...: the names of settings that these files set.
-settings_in() { sed -nE 's/^ *(ENV )?(VKUBE_[A-Z_]+)[:=].*/\2/p' "$@" | sort -u; }
+settings_in() { sed -nE 's/^ *(ENV |- \{name: )?(VKUBE_[A-Z_]+)[:=,].*/\2/p' "$@" | sort -u; }
 
 # Without an engine: only that the file is what compose understands, and that the settings set here and there exist.
 check_compose() {
@@ -122,7 +122,7 @@ check_compose() {
     compose=(docker-compose)
   fi
   VKUBE_OPERATOR_TOKEN=checked logged compose "${compose[@]}" --file docker-compose.yml config --quiet || fail "docker-compose.yml is not understood"
-  for name in $(settings_in docker-compose.yml api/Dockerfile workers/Dockerfile dev/stack/vkube.sh); do
+  for name in $(settings_in docker-compose.yml api/Dockerfile workers/Dockerfile deploy/kubernetes/worker/worker.yaml dev/stack/vkube.sh); do
     grep -q "^| \`$name\`" docs/SETTINGS.md || fail "there is no setting $name: see docs/SETTINGS.md"
   done
 }

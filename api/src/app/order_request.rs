@@ -11,6 +11,8 @@ use crate::store::orders::{PortSpecification, Purchase};
 pub const USER_PORTS: &str = "User Specified Service Port";
 /// `portSpecification` when the system assigns them.
 pub const RANDOM_PORTS: &str = "System Random Map Port";
+/// The id of an order that would have the namespace `vkube-system`, where workers keep their fences.
+const WORKERS_OWN: &str = "system";
 /// The longest of an order's texts, in characters.
 const MAX_TEXT: usize = 512;
 /// The longest paid time: 10 years, in hours.
@@ -41,7 +43,12 @@ pub fn read(body: &Value) -> Result<OrderRequest, Problems> {
 fn read_body(body: &Value, problems: &mut Problems) -> Option<OrderRequest> {
     let mut body = Field::root(body).object(problems)?;
     let id = match body.optional("id") {
-        Some(field) => field.parsed(problems).map(Some),
+        Some(field) => match field.parsed::<OrderId>(problems) {
+            Some(id) if id.as_str() == WORKERS_OWN => {
+                field.wrong("is not free: it names the workers' own namespace", problems)
+            }
+            id => id.map(Some),
+        },
         None => Some(None),
     };
     let options = body.required("serviceOptions", problems).and_then(|field| read_options(&field, problems));
@@ -165,6 +172,7 @@ mod tests {
     fn every_wrong_field_is_named() {
         for (field, value, expected) in [
             ("id", json!("A B"), "id must consist of"),
+            ("id", json!("system"), "id is not free"),
             ("duration", json!(0), "duration must be a number of hours"),
             ("duration", json!("100"), "duration must be a whole number"),
             ("duration", Value::Null, "duration is required"),
