@@ -34,27 +34,37 @@ pub enum Part {
 }
 
 /// A change as it was read, to be made in the pod that it was read for.
-enum Edit {
+pub struct Edit(Read);
+
+enum Read {
     Settings(settings::Edit),
     Images(images::Edit),
 }
 
 impl Part {
-    fn read(self, body: &Value, pod: &Pod) -> Result<Edit, AppError> {
+    /// Reads the body that changes this part of a pod.
+    ///
+    /// # Errors
+    /// Every problem of the body.
+    pub fn read(self, body: &Value, pod: &Pod) -> Result<Edit, AppError> {
         let mut problems = Problems::default();
         let edit = match self {
-            Self::Settings => settings::read(body, pod, &mut problems).map(Edit::Settings),
-            Self::Images => images::read(body, pod, &mut problems).map(Edit::Images),
+            Self::Settings => settings::read(body, pod, &mut problems).map(Read::Settings),
+            Self::Images => images::read(body, pod, &mut problems).map(Read::Images),
         };
-        edit.filter(|_| problems.is_empty()).ok_or_else(|| AppError::invalid(problems))
+        edit.filter(|_| problems.is_empty()).map(Edit).ok_or_else(|| AppError::invalid(problems))
     }
 }
 
 impl Edit {
-    fn apply(self, pod: &mut Pod, key: &PublicKey) -> Result<(), SealError> {
-        match self {
-            Self::Settings(edit) => edit.apply(pod, key),
-            Self::Images(edit) => edit.apply(pod, key),
+    /// Makes the change, with new secrets sealed to the region's key.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn apply(self, pod: &mut Pod, key: &PublicKey) -> Result<(), SealError> {
+        match self.0 {
+            Read::Settings(edit) => edit.apply(pod, key),
+            Read::Images(edit) => edit.apply(pod, key),
         }
     }
 }

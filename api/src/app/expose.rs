@@ -95,8 +95,11 @@ impl App {
     }
 }
 
-/// What the order's exposure is to be.
-fn read(ask: Ask, body: &Value, before: &Exposure, pod: &common::pod::Pod) -> Result<Exposure, AppError> {
+/// What the order's exposure is to be, by the body.
+///
+/// # Errors
+/// Every problem of the body; [`Reason::NotFound`] when no domain is bound.
+pub fn read(ask: Ask, body: &Value, before: &Exposure, pod: &common::pod::Pod) -> Result<Exposure, AppError> {
     let mut problems = Problems::default();
     let exposure = match (ask, before.ingress()) {
         (Ask::Bind, bound) => request::bind(body, bound, pod, &mut problems),

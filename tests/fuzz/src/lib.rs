@@ -1,6 +1,7 @@
 //! What must hold whatever bytes strangers send, one module a kind of bytes, each with a function `holds` that panics where it
 //! does not. `dev/fuzz` looks for such bytes; what it found on its way is in `corpus/`, which a test tries again each time.
 
+pub mod change_body;
 pub mod deploy_body;
 pub mod image_reference;
 pub mod log_lines;
@@ -9,11 +10,14 @@ pub mod nats_request;
 pub mod parameters;
 pub mod registry_answer;
 
+mod region;
+
 /// What must hold of some bytes, by the name of the target that looks for others.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
+    ("change_body", change_body::holds),
     ("deploy_body", deploy_body::holds),
     ("image_reference", image_reference::holds),
     ("log_lines", log_lines::holds),
