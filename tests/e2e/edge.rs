@@ -205,7 +205,18 @@ fn an_order_and_an_address_have_so_many_requests_in_work_and_no_more() -> Result
         }
         system.workers[0].process.pause().await?;
         let client = from(&url, "127.0.0.11")?;
-        let held = |order: &Order| tokio::spawn(order.by(&client).request(Method::GET, "/k8s/pod/status").send());
+        let held = |order: &Order| {
+            let order = order.by(&client);
+            tokio::spawn(async move {
+                // Whoever looks whether the places are taken takes one for a moment.
+                loop {
+                    let answer = order.request(Method::GET, "/k8s/pod/status").send().await?;
+                    if answer.status != 429 {
+                        return anyhow::Ok(answer);
+                    }
+                }
+            })
+        };
         let mut waiting = vec![held(&one), held(&one)];
         let refusal = async |order: &Order, whose: &str| {
             until(&format!("the places {whose} are taken"), Duration::from_secs(8), async || {
@@ -229,8 +240,12 @@ fn an_order_and_an_address_have_so_many_requests_in_work_and_no_more() -> Result
             let answer = waiting.await??;
             assert!(matches!(answer.status, 200 | 504), "{}", answer.body);
         }
-        one.by(&client).request(Method::GET, "/k8s/order").send().await?.ok()?;
-        Ok(())
+        // A place is free when the last byte of its answer is gone.
+        until("the places are free", Duration::from_secs(5), async || {
+            let answer = one.by(&client).request(Method::GET, "/k8s/order").send().await?;
+            Ok((answer.status == 200).then_some(()))
+        })
+        .await
     })
 }
 

@@ -29,6 +29,7 @@ mod queue;
 mod refusals;
 mod region;
 mod secrets;
+mod startup;
 mod status;
 mod steps;
 mod untrusted;
