@@ -13,6 +13,7 @@ use e2e::door::{Call, Door, Doors};
 use e2e::http::{Answer, Client};
 use e2e::order::{Order, OrderOptions};
 use e2e::pod::{idle, pod};
+use e2e::system::END_WITHIN;
 use e2e::test::test;
 use e2e::until::until;
 use reqwest::Method;
@@ -56,9 +57,11 @@ fn each_address_and_each_order_has_its_rates_which_answers_tell() -> Result<()> 
         let api = system.new_api(&settings).await?;
         let url = api.url.clone();
         system.apis.push(api);
-        let generous = system.new_api(&[]).await?;
+        let mut generous = system.new_api(&[]).await?;
         let make = async || Order::make(&generous.client, &system.operator_token, &OrderOptions::units(1)).await;
         let (first, second) = (make().await?, make().await?);
+        // It would answer by NATS too.
+        generous.process.end(END_WITHIN).await?;
 
         // All calls of an address together, with or without a secret.
         let stranger = from(&url, "127.0.0.11")?;
