@@ -47,8 +47,7 @@ mod tests {
             for file in std::fs::read_dir(corpora.join(name)).unwrap() {
                 let bytes = std::fs::read(file.unwrap().path()).unwrap();
                 // Cut short it is another input.
-                (0..=bytes.len().min(64)).for_each(|length| holds(&bytes[..length]));
-                holds(&bytes);
+                (0..=8).for_each(|eighths| holds(&bytes[..bytes.len() * eighths / 8]));
                 tried += 1;
             }
             assert!(tried >= 3, "{name} has {tried} inputs");
