@@ -41,6 +41,10 @@ impl Access {
                 "$JS.FC.>".to_owned(),
                 bucket_subject(HOSTPORTS, LEDGER_COMPLETE_KEY),
                 format!("$JS.API.STREAM.MSG.GET.{RESULTS}"),
+                // The end of one job, before it is on record.
+                format!("$JS.API.DIRECT.GET.{RESULTS}.>"),
+                // Workers that were not heard for a day.
+                format!("$JS.API.STREAM.PURGE.{presence}"),
                 format!("$JS.API.STREAM.MSG.GET.{ports}"),
             ],
             ["_INBOX.>".to_owned(), subject::call("*"), "$SRV.>".to_owned(), subject::results()],

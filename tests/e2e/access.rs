@@ -24,7 +24,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 use Identity::{Api, Operator, OtherWorker, Service, Worker};
 
 /// Subjects, and who may publish to them: own = of the region `mine`.
-const PUBLISH: [(&[&str], &[Identity]); 31] = [
+const PUBLISH: [(&[&str], &[Identity]); 32] = [
     (&["vkube.jobs.mine.deploy", "vkube.reads.mine.log"], &[Api]),
     (&["vkube.jobs.elsewhere.deploy", "vkube.reads.elsewhere.log"], &[Api]),
     (&["vkube.jobs.unknown.deploy", "vkube.reads.unknown.log", "vkube.results.unknown.a"], &[]),
@@ -71,7 +71,8 @@ const PUBLISH: [(&[&str], &[Identity]); 31] = [
     ),
     (&["$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.KV_hostports", "$JS.API.INFO"], &[Operator]),
     (&["$JS.API.CONSUMER.LIST.RESULTS", "$JS.API.CONSUMER.NAMES.JOBS_mine"], &[Operator]),
-    (&["$JS.API.DIRECT.GET.KV_hostports", "$JS.API.DIRECT.GET.RESULTS.vkube.results.mine.a"], &[]),
+    (&["$JS.API.DIRECT.GET.RESULTS.vkube.results.mine.a", "$JS.API.STREAM.PURGE.KV_regions"], &[Api]),
+    (&["$JS.API.DIRECT.GET.KV_hostports", "$JS.API.DIRECT.GET.JOBS_mine"], &[]),
     (&["vkube.api.list_regions", "vkube.api.deploy_pod", "$SRV.PING", "$SRV.INFO.vkube"], &[Service, Operator]),
     (&["_INBOX.api-1.a"], &[Api, Worker, OtherWorker]),
     (&["_INBOX_mine.worker-1.a", "_INBOX_elsewhere.worker-1.a", "_INBOX_market.a", "_INBOX_anna.a"], &[Api]),
