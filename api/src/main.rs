@@ -36,6 +36,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("another TLS provider is installed")?;
+    common::memory::keep_private().context("this process cannot keep its memory to itself")?;
     common::fail_point::arm();
     let matches =
         common::settings::command("vkube-api", "The front end of vkube: REST, PostgreSQL, ports.", &settings::ALL)

@@ -25,5 +25,6 @@ pub mod stream;
 pub mod subject;
 
 pub mod fail_point;
+pub mod memory;
 pub mod settings;
 pub mod telemetry;

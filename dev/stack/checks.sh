@@ -101,7 +101,7 @@ check_deny() {
 
 shell_files() {
   printf '%s\n' .ci/run dev/up dev/down dev/env dev/test dev/chaos dev/fuzz dev/release dev/stack/control dev/stack/test-stack
-  find dev -name '*.sh'
+  find dev deploy -name '*.sh'
 }
 
 check_shell() {

@@ -9,21 +9,9 @@ give_identities() {
     fail "what deploy/kubernetes says could not be made on the cluster of $1" "$log"
 }
 
-# token_of KUBECONFIG ACCOUNT: a new token of that service account.
-token_of() {
+# credentials KUBECONFIG WHAT: what a worker shows to that cluster's API server (kubeconfig) or kubelets (kubelet-token).
+credentials() {
   local log
-  log=$(log_file "token-$2")
-  kubectl --kubeconfig="$1" --request-timeout=20s --namespace=vkube-system create token "$2" --duration=8760h 2>"$log" ||
-    fail "the token of $2 could not be made" "$log"
-}
-
-# kubelet_token KUBECONFIG: what a worker shows to kubelets: a token that may read what their pods use, and nothing else.
-kubelet_token() { token_of "$1" vkube-kubelet-stats; }
-
-# worker_kubeconfig KUBECONFIG: what a worker reads, to be to that cluster whom deploy/kubernetes says that it is.
-worker_kubeconfig() {
-  local token
-  token=$(token_of "$1" vkube-worker) || exit
-  kubectl --kubeconfig="$1" config view --raw --minify --flatten --output=json | jq --arg token "$token" '
-    .users = [{name: "vkube-worker", user: {token: $token}}] | .contexts[0].context.user = "vkube-worker"'
+  log=$(log_file "credentials-$2")
+  KUBECONFIG=$1 "$ROOT/deploy/kubernetes/credentials.sh" "$2" 2>"$log" || fail "the worker's $2 could not be made" "$log"
 }

@@ -4,7 +4,7 @@
 API_URL=http://127.0.0.1:$API_PORT
 OPERATOR_TOKEN_FILE=$STACK_HOME/vkube/operator-token
 KUBELET_TOKEN_FILE=$STACK_HOME/vkube/kubelet-token
-WORKER_KUBECONFIG=$STACK_HOME/vkube/worker-kubeconfig.json
+WORKER_KUBECONFIG=$STACK_HOME/vkube/worker-kubeconfig.yaml
 # Names the kubeconfig of the cluster that dev/up was given; there is none where it is the stack's own.
 GIVEN_CLUSTER_FILE=$STACK_HOME/vkube/cluster
 
@@ -81,8 +81,8 @@ worker_ports() { printf '%s\n' "$WORKER_HEALTH_PORT"; }
 worker_prepare() {
   mkdir -p "$STACK_HOME/vkube"
   keep_secret "$STACK_HOME/vkube/seal-key"
-  keep_printed "$KUBELET_TOKEN_FILE" kubelet_token "$(cluster_kubeconfig)"
-  keep_printed "$WORKER_KUBECONFIG" worker_kubeconfig "$(cluster_kubeconfig)"
+  keep_printed "$KUBELET_TOKEN_FILE" credentials "$(cluster_kubeconfig)" kubelet-token
+  keep_printed "$WORKER_KUBECONFIG" credentials "$(cluster_kubeconfig)" kubeconfig
 }
 worker_settings() {
   # On the stack's own cluster the worker shares the machine with its only node.

@@ -1,6 +1,8 @@
 //! Who may do what on NATS: every identity that vkube ships against every class of subject, on a real server; and a process
 //! that lacks a permission.
 
+mod compose;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What is secret: nowhere in clear but in the pod itself, and in the answer to whom it belongs.
 
+mod crash;
 mod keys;
 mod search;
 

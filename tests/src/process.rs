@@ -10,7 +10,9 @@ use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid,
+};
 
 use crate::until::until;
 
@@ -146,6 +148,13 @@ impl Process {
         let status = self.wait(END_WITHIN).await?;
         ensure!(status.signal().is_some(), "{} had ended before it was killed: {status}", self.name);
         Ok(())
+    }
+
+    /// Ends it as a fault of its own would (SIGABRT), with leave to write a core file as large as it likes.
+    pub async fn crash(&mut self) -> Result<ExitStatus> {
+        prlimit(Some(self.pid()?), Resource::Core, Rlimit { current: None, maximum: None })?;
+        self.signal(Signal::ABORT)?;
+        self.wait(END_WITHIN).await
     }
 }
 

@@ -153,7 +153,7 @@ impl Stack {
     pub async fn worker_kubeconfig(&self) -> Result<&'static Path> {
         static FILE: OnceCell<PathBuf> = OnceCell::const_new();
         let written = async || {
-            let file = self.folder.join("worker-kubeconfig.json");
+            let file = self.folder.join("worker-kubeconfig.yaml");
             std::fs::create_dir_all(&self.folder)?;
             std::fs::write(&file, self.control(&["worker-kubeconfig"]).await?)?;
             Ok::<_, anyhow::Error>(file)

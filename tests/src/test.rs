@@ -1,12 +1,13 @@
 //! The frame of every test: what it shares with others, its time limit, what is printed when it fails, and the removal of
 //! what it made.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use common::name::RegionCode;
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
@@ -25,6 +26,9 @@ const TEST_WITHIN: Duration = Duration::from_mins(3);
 
 /// Held by every test that uses the cluster, alone by those that stop servers of it.
 static CLUSTER_IN_USE: RwLock<()> = RwLock::const_new(());
+
+/// How the product's connections to NATS begin their names.
+const PRODUCT: [&str; 2] = ["vkube-api/", "vkube-worker/"];
 
 /// What a test has in its hands.
 pub struct Test {
@@ -69,7 +73,10 @@ fn run(body: impl AsyncFnOnce(&Test) -> Result<()>) -> Result<()> {
     let clean = runtime.block_on(CLEAN.get_or_init(async || remove_old().await.map_err(|error| format!("{error:#}"))));
     clean.clone().map_err(anyhow::Error::msg)?;
     let test = runtime.block_on(Test::new())?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { body(&test).await })));
+    let mut outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { body(&test).await })));
+    if matches!(outcome, Ok(Ok(()))) {
+        outcome = Ok(test.nothing_was_refused());
+    }
     if !matches!(outcome, Ok(Ok(()))) {
         runtime.block_on(test.explain());
     }
@@ -162,6 +169,26 @@ impl Test {
         self.shared().await?.client()
     }
 
+    /// That each server of the test's systems let the product do all that it tried: what an identity lacks is seldom an error
+    /// of whoever wants it, as NATS answers it with silence.
+    fn nothing_was_refused(&self) -> Result<()> {
+        for log in self.logs().iter().filter(|log| is_of_nats(log)) {
+            let text = std::fs::read_to_string(log)?;
+            let of_product = |line: &&str| PRODUCT.iter().any(|name| line.contains(name));
+            let refused = text.lines().find(|line| line.contains("Violation") && of_product(line));
+            ensure!(refused.is_none(), "{}: {}", log.display(), refused.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The logs of the test's systems.
+    fn logs(&self) -> Vec<PathBuf> {
+        let folders: BTreeSet<PathBuf> =
+            self.folders.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        files.map(|file| file.path()).filter(|file| file.extension().is_some_and(|end| end == "log")).collect()
+    }
+
     /// Prints the pods, the events and the end of the logs.
     async fn explain(&self) {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -172,11 +199,7 @@ impl Test {
                 eprint!("--- {namespace}\n{seen}");
             }
         }
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        folders.dedup();
-        let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-        let logs = files.map(|file| file.path()).filter(|file| file.extension().is_some_and(|end| end == "log"));
-        for log in logs {
+        for log in self.logs() {
             eprintln!("--- the end of {}\n{}", log.display(), tail(&log, 25));
         }
     }
@@ -194,4 +217,9 @@ impl Test {
             }
         }
     }
+}
+
+/// Whether a log is that of a NATS server.
+fn is_of_nats(log: &Path) -> bool {
+    log.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nats"))
 }

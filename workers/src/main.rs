@@ -23,6 +23,7 @@ fn start() -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    common::memory::keep_private().context("this process cannot keep its memory to itself")?;
     common::fail_point::arm();
     let all = Settings::all();
     let matches = table::command("vkube-worker", "Runs the pods of one vkube region.", &all)

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use e2e::chaos::run::{Wanted, run};
 use e2e::chaos::{figures, journal};
 
-const USAGE: &str = "chaos --seed N --minutes M [--fault NAME]... [--mixed] [--nats-servers 1|3|5] [--journal FILE], or chaos --figures FILE...";
+const USAGE: &str = "chaos --seed N --minutes M [--fault NAME]... [--times N] [--mixed] [--nats-servers 1|3|5] [--journal FILE], or chaos --figures FILE...";
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -33,14 +33,15 @@ async fn main() -> Result<ExitCode> {
 }
 
 fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted> {
-    let (mut seed, mut minutes, mut faults, mut mixed, mut nats_servers) = (None, None, Vec::new(), false, 1);
-    let mut journal = None;
+    let (mut seed, mut minutes, mut faults, mut times) = (None, None, Vec::new(), None);
+    let (mut mixed, mut nats_servers, mut journal) = (false, 1, None);
     while let Some(option) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{option} wants a value"));
         match option.as_str() {
             "--seed" => seed = Some(value()?.parse()?),
             "--minutes" => minutes = Some(value()?.parse::<f64>()?),
             "--fault" => faults.push(value()?),
+            "--times" => times = Some(value()?.parse()?),
             "--mixed" => mixed = true,
             "--journal" => journal = Some(value()?.into()),
             "--nats-servers" => nats_servers = value()?.parse()?,
@@ -49,5 +50,5 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted> {
     }
     ensure!([1, 3, 5].contains(&nats_servers), "--nats-servers is 1, 3 or 5");
     let length = Duration::try_from_secs_f64(60.0 * minutes.context("--minutes is missing")?)?;
-    Ok(Wanted { seed: seed.context("--seed is missing")?, length, faults, mixed, nats_servers, journal })
+    Ok(Wanted { seed: seed.context("--seed is missing")?, length, faults, times, mixed, nats_servers, journal })
 }

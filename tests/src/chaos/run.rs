@@ -44,6 +44,8 @@ pub struct Wanted {
     pub length: Duration,
     /// Which faults; none = all that there is time for.
     pub faults: Vec<String>,
+    /// How often each is to be done: the run ends when all were, if its time is not over before.
+    pub times: Option<usize>,
     /// Whether they overlap.
     pub mixed: bool,
     /// How many NATS servers there are: several are a cluster, which keeps as many copies of each stream.
@@ -54,7 +56,7 @@ pub struct Wanted {
 
 /// Runs. How many violations there were.
 pub async fn run(wanted: &Wanted) -> Result<usize> {
-    let mut faults = chosen(wanted)?;
+    let faults = chosen(wanted)?;
     fail_points_are_there(&faults).await?;
     say(&format!("seed {}", wanted.seed));
     crate::test::remove_old().await?;
@@ -74,7 +76,7 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
         say("now it is broken");
         let mut order = StdRng::seed_from_u64(random.random());
         let until = Instant::now() + wanted.length;
-        let outcome = schedule::run(&mut world, &mut faults, wanted.mixed, &mut probe, &mut order, until).await;
+        let outcome = schedule::run(&mut world, faults, wanted, &mut probe, &mut order, until).await;
         going.store(false, Ordering::Relaxed);
         Ok::<_, anyhow::Error>((before, outcome?))
     };

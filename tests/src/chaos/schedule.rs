@@ -1,6 +1,7 @@
 //! Breaks a system again and again: each fault in its turn, or several at once, in an order
 //! that the seed says, until the time is over.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -12,6 +13,7 @@ use super::faults::Fault;
 use super::journal::Event;
 use super::probe::Probe;
 use super::report::say;
+use super::run::Wanted;
 use super::world::World;
 
 /// The longest that a system may take until it works again after a fault.
@@ -26,24 +28,26 @@ pub struct Outcome {
     pub waits: usize,
     /// What went wrong.
     pub problems: Vec<String>,
+    /// How often each fault was done.
+    done: HashMap<&'static str, usize>,
 }
 
 /// How many faults overlap at most.
 const MIXED_MOST: usize = 3;
 
-/// Breaks the system until this time, with one fault at a time or with several.
+/// Breaks the system until this time, or until each fault was done as often as is wanted, with one fault at a time or with several.
 pub async fn run(
     world: &mut World,
-    faults: &mut [Box<dyn Fault>],
-    mixed: bool,
+    mut faults: Vec<Box<dyn Fault>>,
+    Wanted { mixed, times, .. }: &Wanted,
     probe: &mut Probe,
     random: &mut StdRng,
     until: Instant,
 ) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    loop {
+    while !faults.is_empty() {
         faults.shuffle(random);
-        let most = if mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
+        let most = if *mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
         for group in faults.chunks_mut(most) {
             if Instant::now() >= until {
                 return Ok(outcome);
@@ -51,7 +55,11 @@ pub async fn run(
             tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE))).await;
             once(world, group, probe, random, &mut outcome).await?;
         }
+        if let Some(times) = times {
+            faults.retain(|fault| outcome.done.get(fault.name()).is_none_or(|done| done < times));
+        }
     }
+    Ok(outcome)
 }
 
 /// Injects faults, heals them in the same order, and waits until the system works again.
@@ -70,6 +78,7 @@ async fn once(
         match fault.inject(world, random).await {
             Ok(what) => {
                 let (times, is_by_hand) = (fault.times(), fault.is_by_hand());
+                *outcome.done.entry(fault.name()).or_default() += times;
                 journal.add(Event::Injected { fault: name, what: what.clone(), times, is_by_hand })?;
                 world.whole_since = None;
                 injected.push((fault, what));
