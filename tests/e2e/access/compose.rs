@@ -52,8 +52,9 @@ fn what_compose_makes_lets_its_api_and_its_worker_in_and_nobody_else() -> Result
         let file = |part: &str, name: &str| folder.join(part).join(name).display().to_string();
         let (api_key, worker_key, ca) = (file("api", "nats.nk"), file("worker", "nats.nk"), file("api", "ca.crt"));
         let login = |key| [("VKUBE_NATS_URL", url.as_str()), ("VKUBE_NATS_NKEY_FILE", key), ("VKUBE_NATS_CA_FILE", &ca)];
-        system.new_api(&login(&api_key)).await?.ready().await?;
-        system.new_worker(&login(&worker_key))?.ready().await?;
+        let _api = system.new_api(&login(&api_key)).await?;
+        let mut worker = system.new_worker(&login(&worker_key))?;
+        worker.ready().await?;
         let stranger = ConnectOptions::new().add_root_certificates(ca.clone().into()).require_tls(true);
         assert!(stranger.connect(&url).await.is_err(), "whoever says nothing of himself is let in");
         Ok(())

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 /// The time for a head, and a little.
 const HEAD: Duration = Duration::from_secs(30);
 const A_LITTLE: Duration = Duration::from_secs(15);
+/// How long a client may take nothing of an answer.
+const UNREAD: Duration = Duration::from_mins(1);
 
 /// Begins HTTP/2 without TLS, and says that it has no wishes.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -146,6 +148,42 @@ fn requests_that_are_taken_back_at_once_end_the_connection() -> Result<()> {
         let is_told = came.windows(4).any(|code| code == [0, 0, 0, 0x0b]);
         assert!(is_told || came.is_empty(), "{:?}", came.get(..200));
         t.client().await?.get("/k8s/regions").send().await?.ok()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_answer_that_is_not_taken_is_not_kept() -> Result<()> {
+    test(async |t| {
+        let address = t.shared().await?.apis[0].url.trim_start_matches("http://").to_owned();
+        let mut connection = TcpStream::connect(&address).await?;
+        // SETTINGS_INITIAL_WINDOW_SIZE of 0: the head of an answer may be sent, and nothing of its body. TCP has no part in it.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+        let get = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+        let begun = Instant::now();
+        connection.write_all(&[&preface[..], get].concat()).await?;
+        let (mut reader, mut writer) = connection.split();
+        // PING now and then.
+        let alive = async {
+            let mut every = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                every.tick().await;
+                if writer.write_all(b"\0\0\x08\x06\0\0\0\0\0vkubetes").await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let mut came = Vec::new();
+        let ended = async {
+            let _ = reader.read_to_end(&mut came).await;
+        };
+        tokio::select! {
+            ended = timeout(UNREAD + A_LITTLE, ended) => ended.context("the connection stays open")?,
+            () = alive => {}
+        }
+        let took = begun.elapsed();
+        assert!(took >= UNREAD, "it ended after {took:?}");
+        assert!(!came.windows(7).any(|part| part == b"\"error\""), "a body was sent");
         Ok(())
     })
 }

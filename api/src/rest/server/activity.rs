@@ -1,6 +1,7 @@
-//! What a connection is doing, and from when on it has done nothing for too long: the time for the head of a request, and
-//! for silence between requests.
+//! What a connection is doing, and from when on it has done nothing for too long: the time for the head of a request, for
+//! silence between requests, and for taking what it was given.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
+
+use super::UNREAD;
 
 /// How long the head of a request may take, from its first byte; and the first one, from the connection's begin.
 const HEAD: Duration = Duration::from_secs(30);
@@ -28,6 +31,10 @@ struct Inner {
 
 struct State {
     in_work: usize,
+    /// The number of the next request.
+    next: u64,
+    /// Since when requests' clients have not taken all that they were given. TCP tells nothing of it where HTTP/2 does the waiting.
+    unread: HashMap<u64, Instant>,
     /// When it must have done something, unless a request is in work.
     due: Instant,
     /// That bytes came since the last request ended.
@@ -35,19 +42,27 @@ struct State {
 }
 
 /// A request in work, until it is dropped.
-pub(super) struct InWork(Arc<Inner>);
+pub(super) struct InWork {
+    of: Arc<Inner>,
+    number: u64,
+}
 
 impl Activity {
     /// Of a connection that begins now.
     pub(super) fn new() -> Self {
-        let state = State { in_work: 0, due: Instant::now() + HEAD, is_coming: true };
+        let due = Instant::now() + HEAD;
+        let state = State { in_work: 0, next: 0, unread: HashMap::new(), due, is_coming: true };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() }))
     }
 
     /// A request has come whole, but for its body.
     pub(super) fn request(&self) -> InWork {
-        self.0.with(|state| state.in_work += 1);
-        InWork(self.0.clone())
+        let number = self.0.with(|state| {
+            state.in_work += 1;
+            state.next += 1;
+            state.next
+        });
+        InWork { of: self.0.clone(), number }
     }
 
     /// Bytes have come.
@@ -67,17 +82,26 @@ impl Activity {
     /// Ends when the connection has done nothing for too long.
     pub(super) async fn overdue(&self) {
         loop {
-            match self.0.with(|state| (state.in_work == 0).then_some(state.due)) {
-                Some(due) if due <= Instant::now() => return,
-                Some(due) => drop(time::timeout_at(due, self.0.changed.notified()).await),
-                None => self.0.changed.notified().await,
+            let now = Instant::now();
+            let due = self.0.with(|state| match state.in_work {
+                0 => state.due,
+                _ => state.unread.values().min().copied().unwrap_or(now) + UNREAD,
+            });
+            if due <= now {
+                return;
             }
+            drop(time::timeout_at(due, self.0.changed.notified()).await);
         }
+    }
+
+    /// Whether a request is in work.
+    pub(super) fn is_working(&self) -> bool {
+        self.0.with(|state| state.in_work > 0)
     }
 
     /// Ends when no request is in work.
     pub(super) async fn quiet(&self) {
-        while self.0.with(|state| state.in_work > 0) {
+        while self.is_working() {
             self.0.changed.notified().await;
         }
     }
@@ -89,13 +113,26 @@ impl Inner {
     }
 }
 
+impl InWork {
+    /// The client is given some of the answer.
+    pub(super) fn given(&self) {
+        self.of.with(|state| state.unread.insert(self.number, Instant::now()));
+    }
+
+    /// It has taken all of that.
+    pub(super) fn taken(&self) {
+        self.of.with(|state| state.unread.remove(&self.number));
+    }
+}
+
 impl Drop for InWork {
     fn drop(&mut self) {
-        self.0.with(|state| {
+        self.of.with(|state| {
             state.in_work -= 1;
+            state.unread.remove(&self.number);
             (state.is_coming, state.due) = (false, Instant::now() + IDLE);
         });
-        self.0.changed.notify_one();
+        self.of.changed.notify_one();
     }
 }
 
@@ -171,6 +208,25 @@ mod tests {
         assert_eq!(overdue_after(&activity).await, None);
         drop(other);
         assert_eq!(overdue_after(&activity).await, Some(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_what_he_is_given_has_a_minute() {
+        let activity = Activity::new();
+        let (stream, other) = (activity.request(), activity.request());
+        for _ in 0..3 {
+            stream.given();
+            time::advance(Duration::from_secs(59)).await;
+            stream.taken();
+        }
+        assert_eq!(overdue_after(&activity).await, None, "silence is no fault of the client");
+        other.given();
+        time::advance(Duration::from_secs(20)).await;
+        stream.given();
+        assert_eq!(overdue_after(&activity).await, Some(40));
+        drop(other);
+        assert_eq!(overdue_after(&activity).await, Some(20));
+        assert!(activity.is_working());
     }
 
     #[tokio::test(start_paused = true)]

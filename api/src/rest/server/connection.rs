@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -52,7 +52,7 @@ pub(super) async fn serve(
         async move {
             let answer: http::Response<_> = routes.get_response(request).await.into();
             // The request is in work until its answer is gone.
-            Ok::<_, Infallible>(answer.map(|body| Held { body, _in_work: in_work }))
+            Ok::<_, Infallible>(answer.map(|body| Held { body, in_work }))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -68,7 +68,12 @@ pub(super) async fn serve(
     let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         ended = &mut connection => return told(ended),
-        () = activity.overdue() => tracing::debug!(client.address = %peer.address, "a connection was silent for too long"),
+        () = activity.overdue() => {
+            tracing::debug!(client.address = %peer.address, "a connection was silent, or did not read, for too long");
+            if activity.is_working() {
+                return;
+            }
+        }
         () = shutdown.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -85,7 +90,7 @@ pub(super) async fn serve(
 /// A body whose request is in work until it is gone.
 struct Held<B> {
     body: B,
-    _in_work: InWork,
+    in_work: InWork,
 }
 
 impl<B: Body + Unpin> Body for Held<B> {
@@ -96,7 +101,13 @@ impl<B: Body + Unpin> Body for Held<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        // Nothing is asked for before what was there has gone.
+        self.in_work.taken();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_some() {
+            self.in_work.given();
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
