@@ -16,6 +16,23 @@ publish() {
     crane mutate "$REGISTRY/library/$image" -t "$REGISTRY/library/$image" --set-platform linux/amd64 "$@" >/dev/null
 }
 
+# publish_program FILE: an image of that program, with the libraries that it is linked to; prints the registry's name and its digest.
+publish_program() {
+  local name work library
+  name=$(basename "$1")
+  work=$STACK_HOME/images/$name
+  rm -rf "$work"
+  mkdir -p "$work/etc/ssl/certs"
+  strip --strip-debug -o "$work/$name" "$1"
+  ldd "$1" | grep -o '/[^ ]*' | while read -r library; do (cd / && cp --parents --dereference "${library#/}" "$work"); done
+  cp /etc/ssl/certs/ca-certificates.crt "$work/etc/ssl/certs/"
+  layer "$name" "$work"
+  publish "$name:latest" "$name" --entrypoint="/$name" --user=65532:65532 ||
+    fail "an image of $name could not be made" "$(log_file images)"
+  printf '%s@%s\n' "$REGISTRY/library/$name" "$(crane digest "$REGISTRY/library/$name:latest")"
+  rm -rf "$work" "$work.tar"
+}
+
 make_layers() {
   local work=$STACK_HOME/images applet name
   if [ -f "$work/made-from" ] && [ "$(<"$work/made-from")" = "$(server_dir images)" ]; then return; fi

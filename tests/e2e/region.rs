@@ -3,6 +3,7 @@
 
 mod pods;
 mod rights;
+mod workers;
 mod writes;
 
 use anyhow::{Context as _, Result};

@@ -54,7 +54,7 @@ impl Nats {
         servers: usize,
         region: &RegionCode,
     ) -> Result<Self> {
-        let identities = Identities::make(folder, region)?;
+        let identities = Identities::make(folder, region, &["127.0.0.1", &stack.node_address])?;
         let named = (0..servers).map(|number| Server::new(&stack.nats_server, number, folder, store, &identities));
         let mut servers = named.collect::<Result<Vec<Server>>>()?;
         let routes: Vec<String> = servers.iter().map(Server::route).collect();

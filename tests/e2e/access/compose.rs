@@ -51,7 +51,8 @@ fn what_compose_makes_lets_its_api_and_its_worker_in_and_nobody_else() -> Result
         let url = format!("tls://127.0.0.1:{port}");
         let file = |part: &str, name: &str| folder.join(part).join(name).display().to_string();
         let (api_key, worker_key, ca) = (file("api", "nats.nk"), file("worker", "nats.nk"), file("api", "ca.crt"));
-        let login = |key| [("VKUBE_NATS_URL", url.as_str()), ("VKUBE_NATS_NKEY_FILE", key), ("VKUBE_NATS_CA_FILE", &ca)];
+        let login =
+            |key| [("VKUBE_NATS_URL", url.as_str()), ("VKUBE_NATS_NKEY_FILE", key), ("VKUBE_NATS_CA_FILE", &ca)];
         let _api = system.new_api(&login(&api_key)).await?;
         let mut worker = system.new_worker(&login(&worker_key))?;
         worker.ready().await?;

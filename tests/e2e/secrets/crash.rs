@@ -16,7 +16,8 @@ fn a_process_of_the_product_that_crashes_leaves_no_core_file() -> Result<()> {
         // Another process in the same place leaves one.
         let folder = system.folder().display().to_string();
         let arguments = ["-c", r#"cd "$0" && exec sleep 60"#, &folder];
-        let mut other = Process::start("sleep", Path::new("/bin/sh"), &arguments, &[], &system.folder().join("sleep.log"))?;
+        let mut other =
+            Process::start("sleep", Path::new("/bin/sh"), &arguments, &[], &system.folder().join("sleep.log"))?;
         until("it is asleep", Duration::from_secs(5), async || {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", other.id()))?;
             Ok((name == "sleep\n").then_some(()))

@@ -67,15 +67,16 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// Makes keys and a certificate in a folder.
-    pub(super) fn make(folder: &Path, region: &RegionCode) -> Result<Self> {
+    /// Makes keys in a folder, and a certificate of servers at these addresses.
+    pub(super) fn make(folder: &Path, region: &RegionCode, addresses: &[&str]) -> Result<Self> {
         let mut made = Self { folder: folder.to_owned(), users: Vec::new() };
         for identity in Identity::ALL {
             let key = KeyPair::new_user();
             std::fs::write(made.key_file(identity), key.seed()?)?;
             made.users.push((identity, print_user(&key.public_key(), &identity.access(region)?)));
         }
-        let shown = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let addresses: Vec<String> = addresses.iter().map(|&address| address.to_owned()).collect();
+        let shown = rcgen::generate_simple_self_signed(addresses)?;
         std::fs::write(made.certificate(), shown.cert.pem())?;
         std::fs::write(made.certificate_key(), shown.signing_key.serialize_pem())?;
         Ok(made)
