@@ -19,7 +19,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 /// How long the workers may take to be ready, and to be gone.
-const ROLLED_OUT_WITHIN: Duration = Duration::from_secs(60);
+const ROLLED_OUT_WITHIN: Duration = Duration::from_mins(1);
 /// How long a kubelet may take until it has measured a new pod.
 const MEASURED_WITHIN: Duration = Duration::from_secs(40);
 const SYSTEM: &str = "vkube-system";
