@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use futures::future::{join, try_join_all};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -36,22 +37,40 @@ const PROBED_WITHIN: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_mins(15);
 
 /// What is wanted of a run.
-#[derive(Debug)]
+#[derive(Debug, Args)]
 pub struct Wanted {
-    /// What all that is random follows from.
-    pub seed: u64,
-    /// How long the system is broken.
-    pub length: Duration,
-    /// Which faults; none = all that there is time for.
-    pub faults: Vec<String>,
-    /// How often each is to be done: the run ends when all were, if its time is not over before.
-    pub times: Option<usize>,
-    /// Whether they overlap.
-    pub mixed: bool,
-    /// How many NATS servers there are: several are a cluster, which keeps as many copies of each stream.
-    pub nats_servers: usize,
-    /// Where the journal is kept; none = with the logs, which a run in which all is well does not leave.
-    pub journal: Option<PathBuf>,
+    /// What all that is random follows from
+    #[arg(long, value_name = "N")]
+    seed: u64,
+    /// How long the system is broken
+    #[arg(long = "minutes", value_name = "M", value_parser = of_minutes)]
+    length: Duration,
+    /// Only this fault, or these; else all that there is time for. A wrong name tells all of them
+    #[arg(long = "fault", value_name = "NAME")]
+    faults: Vec<String>,
+    /// How often each is to be done: the run ends when all were, if its time is not over before
+    #[arg(long, value_name = "N")]
+    pub(super) times: Option<usize>,
+    /// Let faults overlap
+    #[arg(long)]
+    pub(super) mixed: bool,
+    /// How many customers there are, each with one order at a time
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    customers: usize,
+    /// How many NATS servers there are: several are a cluster, which keeps as many copies of each stream
+    #[arg(long, value_name = "1|3|5", default_value = "1", value_parser = servers)]
+    nats_servers: usize,
+    /// Where the journal is kept; else with the logs, which a run in which all is well does not leave
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+fn of_minutes(text: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(60.0 * text.parse::<f64>()?)?)
+}
+
+fn servers(text: &str) -> Result<usize> {
+    text.parse().ok().filter(|count| [1, 3, 5].contains(count)).context("it must be 1, 3 or 5")
 }
 
 /// Runs. How many violations there were.
@@ -69,7 +88,7 @@ pub async fn run(wanted: &Wanted) -> Result<usize> {
     let mut probe = Probe::new(world.asking.clone(), world.system.region.as_str()).await?;
     ensure!(probe.works(&mut world, STARTS_WITHIN).await?.is_some(), "the system does not even work unbroken");
     let going = Arc::new(AtomicBool::new(true));
-    let customers = world.customers(&mut random, &going).await?;
+    let customers = world.customers(wanted.customers, &mut random, &going).await?;
     let broken = async {
         tokio::time::sleep(UNBROKEN_FOR).await;
         let before = resources::measure(&mut world).await?;

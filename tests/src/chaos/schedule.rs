@@ -39,7 +39,7 @@ const MIXED_MOST: usize = 3;
 pub async fn run(
     world: &mut World,
     mut faults: Vec<Box<dyn Fault>>,
-    Wanted { mixed, times, .. }: &Wanted,
+    wanted: &Wanted,
     probe: &mut Probe,
     random: &mut StdRng,
     until: Instant,
@@ -47,7 +47,7 @@ pub async fn run(
     let mut outcome = Outcome::default();
     while !faults.is_empty() {
         faults.shuffle(random);
-        let most = if *mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
+        let most = if wanted.mixed { random.random_range(2..=MIXED_MOST) } else { 1 };
         for group in faults.chunks_mut(most) {
             if Instant::now() >= until {
                 return Ok(outcome);
@@ -55,8 +55,8 @@ pub async fn run(
             tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE))).await;
             once(world, group, probe, random, &mut outcome).await?;
         }
-        if let Some(times) = times {
-            faults.retain(|fault| outcome.done.get(fault.name()).is_none_or(|done| done < times));
+        if let Some(times) = wanted.times {
+            faults.retain(|fault| outcome.done.get(fault.name()).is_none_or(|done| *done < times));
         }
     }
     Ok(outcome)

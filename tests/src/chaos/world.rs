@@ -30,8 +30,6 @@ use crate::system::{Medium, Settings, System, host_port};
 
 /// How many api instances, and how many workers.
 const EACH: usize = 2;
-/// How many customers, each with one order at a time.
-const CUSTOMERS: usize = 10;
 /// Every so many customers, one has its ports assigned.
 const ASSIGNED_EVERY: usize = 5;
 /// Host ports that customers choose from.
@@ -219,10 +217,10 @@ impl World {
         }
     }
 
-    /// Gives every customer an order. What each of them does, until it is told to stop.
-    pub async fn customers(&self, random: &mut StdRng, going: &Arc<AtomicBool>) -> Result<Vec<Doing>> {
+    /// Gives so many customers an order each. What each of them does, until it is told to stop.
+    pub async fn customers(&self, count: usize, random: &mut StdRng, going: &Arc<AtomicBool>) -> Result<Vec<Doing>> {
         let mut customers: Vec<Doing> = Vec::new();
-        for number in 0..CUSTOMERS {
+        for number in 0..count {
             let owned = make(&self.system.client()?, &self.asking.operator_token, number % ASSIGNED_EVERY == 0).await?;
             let customer = Customer {
                 random: StdRng::seed_from_u64(random.random()),
