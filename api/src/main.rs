@@ -15,6 +15,7 @@ use api::store::Store;
 use api::{keys, nats_users, probe, rest, service};
 use clap::Command;
 use common::name::Instance;
+use common::telemetry::Chain;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,7 +29,7 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Before logging has started nobody else would tell.
-            eprintln!("vkube-api: {error:#}");
+            eprintln!("vkube-api: {}", Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -14,7 +14,7 @@ use crate::settings::{Reader, Setting};
 pub const URL: Setting = Setting::new(
     "VKUBE_NATS_URL",
     "nats://127.0.0.1:4222",
-    "NATS servers of version 2.15 or newer, divided by commas; tls:// where nothing may travel in clear.",
+    "NATS servers of version 2.15 or newer, divided by commas; with tls:// in one of them nothing travels in clear.",
 );
 /// Setting: who signs in.
 pub const NKEY_FILE: Setting = Setting::without_default(
@@ -95,9 +95,11 @@ impl Login {
     /// When a file is not what it should be.
     pub async fn sign_in(&self, options: ConnectOptions) -> Result<ConnectOptions, LoginError> {
         let options = match &self.ca_file {
-            Some(file) => options.add_root_certificates(file.clone()).require_tls(true),
+            Some(file) => options.add_root_certificates(file.clone()),
             None => options,
         };
+        // Of all servers: those that the named ones tell of come without a scheme, and would be spoken to in clear.
+        let options = options.require_tls(self.ca_file.is_some() || self.servers.iter().any(ServerAddr::tls_required));
         if let Some(file) = &self.nkey_file {
             let text = std::fs::read_to_string(file).map_err(|error| LoginError::ReadKey(file.clone(), error))?;
             let seed = text.trim();

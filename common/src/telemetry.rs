@@ -121,10 +121,16 @@ pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut told = self.0.to_string();
+        f.write_str(&told)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Some say themselves what caused them.
+            if !told.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            told = text;
             cause = error.source();
         }
         Ok(())
@@ -187,6 +193,15 @@ mod tests {
     fn a_chain_shows_every_cause() {
         let error = Outer(std::io::Error::other("disk full"));
         assert_eq!(Chain(&error).to_string(), "no order: disk full");
+    }
+
+    #[test]
+    fn a_cause_that_an_error_tells_itself_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no server: {0}")]
+        struct Told(#[source] Outer);
+        let error = Told(Outer(std::io::Error::other("disk full")));
+        assert_eq!(Chain(&error).to_string(), "no server: no order: disk full");
     }
 
     #[test]

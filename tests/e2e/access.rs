@@ -2,6 +2,7 @@
 //! that lacks a permission.
 
 mod compose;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

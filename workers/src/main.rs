@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "vkube-worker: {error:#}");
+            let _ = writeln!(std::io::stderr(), "vkube-worker: {}", telemetry::Chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

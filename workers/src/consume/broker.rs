@@ -10,12 +10,15 @@ use common::login::{self, Login, LoginError};
 use common::name::{Instance, RegionCode};
 use common::stream::OLDEST_SERVER;
 use common::subject;
+use common::telemetry::Chain;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long the client may take to say that its last messages are on their way.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often it is told why there is no first connection.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait for an answer of `JetStream`.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,7 @@ pub struct Broker {
     /// `JetStream` over the same connection.
     pub jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    login: Login,
     region: RegionCode,
 }
 
@@ -73,7 +77,7 @@ impl Broker {
         let client = login.sign_in(options).await?.connect(login.servers()).await.map_err(BrokerError::Client)?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(API_TIMEOUT);
-        Ok(Self { client, jetstream, connects, region: region.clone() })
+        Ok(Self { client, jetstream, connects, login: login.clone(), region: region.clone() })
     }
 
     /// Waits for the first connection, and checks that the server is new enough and permits what is needed. None = told to stop.
@@ -83,7 +87,7 @@ impl Broker {
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 _ = connects.changed() => {}
-                () = sleep(Duration::from_secs(10)) => tracing::warn!("NATS does not answer; still trying"),
+                () = sleep(TELL_EVERY) => tracing::warn!(problem = self.problem().await, "NATS does not answer; still trying"),
             }
         }
         let (major, minor, patch) = OLDEST_SERVER;
@@ -96,6 +100,18 @@ impl Broker {
                 Err(BrokerError::NotGranted { region, missing: missing.join(", ") })
             }
             _ => Ok(Some(())),
+        }
+    }
+
+    /// Why there is no connection: the client itself tells no more than that there is none.
+    async fn problem(&self) -> String {
+        let options = ConnectOptions::new().connection_timeout(FLUSH_TIMEOUT);
+        match self.login.sign_in(options).await {
+            Ok(options) => match options.connect(self.login.servers()).await {
+                Ok(_) => "it was slow".to_owned(),
+                Err(error) => Chain(&error).to_string(),
+            },
+            Err(error) => Chain(&error).to_string(),
         }
     }
 
