@@ -19,6 +19,9 @@ use crate::system::host_port;
 /// How long an answer is waited for: who asks may be about to end.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How many orders are ended at once.
+const ENDED_AT_ONCE: usize = 4;
+
 /// A customer that does what leads to a step.
 #[derive(Debug)]
 pub struct Provoker {
@@ -56,15 +59,15 @@ impl Provoker {
                 }
                 Ok(())
             }
+            // Several, as each is deleted once.
             FailPoint::NamespaceDeleted => {
-                self.all_deploy("wait=3").await?;
-                let order = &self.owned.last().context("an order")?.order;
-                let path = format!("/admin/orders/{}/abort", order.id);
-                let abort = change(Method::POST, &path, json!({ "reason": "not paid" }));
-                for api in 0..self.asking.apis.len() {
-                    self.ask(api, &abort).await?;
-                }
-                self.replace().await
+                self.tries += 1;
+                let apis = 0..self.asking.apis.len();
+                let ended = join_all(apis.cycle().take(ENDED_AT_ONCE).map(|api| self.end_another(api))).await;
+                let ended: Vec<Option<Owned>> = ended.into_iter().collect::<Result<_>>()?;
+                // The last stays the one in use.
+                self.owned.splice(0..0, ended.into_iter().flatten());
+                Ok(())
             }
             // No worker here knows who would sign a certificate.
             FailPoint::RefusalNoted => {
@@ -106,23 +109,29 @@ impl Provoker {
     /// Another pod each time.
     fn deploy(&mut self, prefer: &'static str) -> Call {
         self.tries += 1;
-        let word = format!("provoked-{}", self.tries);
         let port = self.ports.iter().cycle().nth(self.tries % 2);
-        let web = with(container("web", "web:1"), "ports", json!([{ "containerPort": 80, "hostPort": port }]));
-        let web = with(web, "envs", envs(&[("PAGE", word.clone())]));
-        let web = with(with(web, "configMountPath", json!("/etc/app.conf")), "config", json!(word));
+        let web = with(self.web(), "ports", json!([{ "containerPort": 80, "hostPort": port }]));
         Call { prefer, ..change(Method::POST, "/k8s/deploy", pod(&self.region, &[web])) }
     }
 
-    /// Gets a new order in the place of the one that was ended.
-    async fn replace(&mut self) -> Result<()> {
-        for client in &self.asking.apis {
-            if let Ok(Ok(owned)) = timeout(PATIENCE, make(client, &self.asking.operator_token, false)).await {
-                self.owned.push(owned);
-                return Ok(());
-            }
-        }
-        Ok(())
+    /// A container without ports, of the form that all orders of a run have.
+    fn web(&self) -> Value {
+        let word = format!("provoked-{}", self.tries);
+        let web = with(container("web", "web:1"), "envs", envs(&[("PAGE", word.clone())]));
+        with(with(web, "configMountPath", json!("/etc/app.conf")), "config", json!(word))
+    }
+
+    /// Deploys an order of its own, and ends it. None = this api did not make one in time.
+    async fn end_another(&self, api: usize) -> Result<Option<Owned>> {
+        let client = self.asking.apis.get(api).context("an api")?;
+        let made = timeout(PATIENCE, make(client, &self.asking.operator_token, false)).await;
+        let Ok(Ok(owned)) = made else { return Ok(None) };
+        let deploy = change(Method::POST, "/k8s/deploy", pod(&self.region, &[self.web()]));
+        self.asking.ask(api, &owned.order, &Call { prefer: "wait=3", ..deploy }).await?;
+        let path = format!("/admin/orders/{}/abort", owned.order.id);
+        let abort = change(Method::POST, &path, json!({ "reason": "not paid" }));
+        self.asking.ask(api, &owned.order, &abort).await?;
+        Ok(Some(owned))
     }
 }
 
