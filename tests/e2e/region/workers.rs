@@ -1,11 +1,12 @@
 //! Workers in the cluster whose pods they run, by the Deployment of `deploy/kubernetes/worker`, as its README says.
 
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::agreement::at;
+use e2e::chaos::proxy::Proxy;
 use e2e::nats::Identity;
 use e2e::order::OrderOptions;
 use e2e::pod::{pod, web};
@@ -14,9 +15,7 @@ use e2e::test::{Test, test};
 use e2e::until::until;
 use kube::config::Kubeconfig;
 use reqwest::{Method, Url};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::task::JoinSet;
 
 /// How long the workers may take to be ready, and to be gone.
 const ROLLED_OUT_WITHIN: Duration = Duration::from_mins(1);
@@ -24,33 +23,10 @@ const ROLLED_OUT_WITHIN: Duration = Duration::from_mins(1);
 const MEASURED_WITHIN: Duration = Duration::from_secs(40);
 const SYSTEM: &str = "vkube-system";
 
-/// A way from the pods' network to a server of this machine's loopback, while it is held.
-struct Way {
-    address: SocketAddr,
-    _passing: JoinSet<()>,
-}
-
-impl Way {
-    /// To where this URL leads.
-    async fn to(stack: &e2e::stack::Stack, url: &str) -> Result<Self> {
-        let url: Url = url.parse()?;
-        let server = format!("127.0.0.1:{}", url.port().context("a port")?);
-        let listener = TcpListener::bind((stack.node_address.as_str(), 0)).await?;
-        let (address, mut passing) = (listener.local_addr()?, JoinSet::new());
-        passing.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                let server = server.clone();
-                connections.spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(server).await {
-                        // Whoever breaks off is noticed at the other end.
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                    }
-                });
-            }
-        });
-        Ok(Self { address, _passing: passing })
-    }
+/// A way from the pods' network to where this URL leads on this machine's loopback.
+async fn way(t: &Test, url: &str) -> Result<Proxy> {
+    let port = url.parse::<Url>()?.port().context("a port")?;
+    Proxy::start_at(t.stack.node_address.parse()?, (Ipv4Addr::LOCALHOST, port).into()).await
 }
 
 /// As the cluster's administrator.
@@ -63,7 +39,7 @@ async fn kubectl(t: &Test, arguments: &[&str]) -> Result<()> {
 }
 
 /// What is shipped, with what is an operator's own. The cluster has no `kube-proxy` by which its pods would find the API server.
-async fn own(t: &Test, system: &System, nats: &Way, apiserver: &Way) -> Result<PathBuf> {
+async fn own(t: &Test, system: &System, nats: &Proxy, apiserver: &Proxy) -> Result<PathBuf> {
     let folder = system.folder().join("worker");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/worker");
     std::fs::create_dir_all(folder.join("shipped"))?;
@@ -72,7 +48,8 @@ async fn own(t: &Test, system: &System, nats: &Way, apiserver: &Way) -> Result<P
     }
     let published = t.stack.control(&["publish", &t.stack.worker_binary.display().to_string()]).await?;
     let (image, digest) = published.split_once('@').context("an image's digest")?;
-    let (region, nats, host, port) = (&system.region, nats.address, apiserver.address.ip(), apiserver.address.port());
+    let (region, nats, host, port) =
+        (&system.region, nats.address(), apiserver.address().ip(), apiserver.address().port());
     let text = format!(
         r#"resources: [shipped]
 images:
@@ -131,7 +108,7 @@ fn the_shipped_deployment_of_workers_runs_its_regions_orders() -> Result<()> {
         system.apis.push(api);
         let clusters = Kubeconfig::read_from(&t.stack.kubeconfig)?.clusters;
         let server = clusters.into_iter().find_map(|named| named.cluster?.server).context("a server")?;
-        let (nats, apiserver) = (Way::to(t.stack, &system.nats.url()).await?, Way::to(t.stack, &server).await?);
+        let (nats, apiserver) = (way(t, &system.nats.url()).await?, way(t, &server).await?);
         let folder = own(t, &system, &nats, &apiserver).await?.display().to_string();
         remove(t, &folder).await?;
 

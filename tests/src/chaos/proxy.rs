@@ -1,6 +1,6 @@
 //! A TCP proxy before one server for one process, which can slow down, cut or silently lose what passes it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -77,7 +77,12 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a port of loopback and passes everything on to the target.
     pub async fn start(target: SocketAddr) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), target).await
+    }
+
+    /// The same at another address of this machine.
+    pub async fn start_at(address: IpAddr, target: SocketAddr) -> Result<Self> {
+        let address = SocketAddr::from((address, free_port()?));
         let listener = TcpListener::bind(address).await.context("a proxy cannot listen")?;
         let (mode, follow) = watch::channel(Mode::Pass);
         let serving = tokio::spawn(serve(listener, address, target, follow));

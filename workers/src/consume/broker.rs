@@ -87,7 +87,10 @@ impl Broker {
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 _ = connects.changed() => {}
-                () = sleep(TELL_EVERY) => tracing::warn!(problem = self.problem().await, "NATS does not answer; still trying"),
+                () = sleep(TELL_EVERY) => {
+                    let Some(problem) = stop.run_until_cancelled(self.problem()).await else { return Ok(None) };
+                    tracing::warn!(problem, "NATS does not answer; still trying");
+                }
             }
         }
         let (major, minor, patch) = OLDEST_SERVER;
